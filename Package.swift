@@ -1,0 +1,73 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+/// One settings array for every Swift target: Swift 6 mode plus the upcoming import and
+/// existential rules that keep the layers of ARCHITECTURE.md visible in each file.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("ExistentialAny"),
+]
+
+let package = Package(
+  name: "apus",
+  products: [
+    .library(name: "Apus", targets: ["Apus"]),
+    .executable(name: "apus", targets: ["ApusCLI"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  ],
+  targets: [
+    // L0: C micro-kernels, one file per instruction set.
+    .target(name: "CApusSIMD"),
+
+    // L1: numbers and the contract.
+    .target(name: "ApusNumerics", swiftSettings: settings),
+    .target(name: "ApusCore", dependencies: ["ApusNumerics"], swiftSettings: settings),
+
+    // L4: planning, back ends and the float64 definition.
+    .target(name: "ApusPlanner", dependencies: ["ApusCore"], swiftSettings: settings),
+    .target(
+      name: "ApusReference", dependencies: ["ApusCore", "ApusNumerics"], swiftSettings: settings),
+    .target(
+      name: "ApusCPU", dependencies: ["ApusCore", "ApusNumerics", "ApusPlanner", "CApusSIMD"],
+      swiftSettings: settings),
+    .target(name: "ApusIO", dependencies: ["ApusCore"], swiftSettings: settings),
+
+    // L5: the operators.
+    .target(
+      name: "Apus",
+      dependencies: [
+        "ApusNumerics", "ApusCore", "ApusPlanner", "ApusCPU",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+
+    // L6: the conformance suite and the faces.
+    .target(
+      name: "ApusConformance",
+      dependencies: ["Apus", "ApusNumerics", "ApusCore", "ApusPlanner", "ApusReference"],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "ApusCLI",
+      dependencies: [
+        "Apus", "ApusConformance", "ApusCore", "ApusCPU", "ApusIO", "ApusNumerics", "ApusPlanner",
+        "ApusReference", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: settings),
+
+    // Tests: one target per Swift target, one file per source file.
+    .target(
+      name: "ApusTestSupport", dependencies: ["ApusCore", "ApusNumerics"],
+      path: "Tests/ApusTestSupport", swiftSettings: settings),
+    .testTarget(
+      name: "ApusNumericsTests", dependencies: ["ApusNumerics", "ApusTestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "CApusSIMDTests", dependencies: ["CApusSIMD", "ApusNumerics", "ApusTestSupport"],
+      swiftSettings: settings),
+  ]
+)

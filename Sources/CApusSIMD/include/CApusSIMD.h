@@ -1,0 +1,93 @@
+// Micro-kernels of the CPU back end, one table per instruction set.
+//
+// All arithmetic is f32 with fused multiply-add; storage types are widened in registers. Element
+// type indices follow ApusNumerics.ElementType.rawValue. Pointers to storage need no alignment.
+// No kernel reads or writes outside the rows it is given: row tails are masked or scalar.
+#ifndef CAPUS_SIMD_H
+#define CAPUS_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CAPUS_F32 = 0, CAPUS_F16 = 1, CAPUS_BF16 = 2, CAPUS_E4M3 = 3, CAPUS_E5M2 = 4 };
+enum { CAPUS_TYPE_COUNT = 5 };
+
+/// Instruction sets in rising order of preference on one architecture.
+typedef enum capus_isa {
+  CAPUS_ISA_PORTABLE = 0,
+  CAPUS_ISA_NEON = 1,
+  CAPUS_ISA_AVX2 = 2,    // AVX2 + FMA + F16C
+  CAPUS_ISA_AVX512 = 3,  // AVX-512 F, BW, VL, DQ
+} capus_isa;
+enum { CAPUS_ISA_COUNT = 4 };
+
+/// scores: out[i*ldo + j] = (accumulate ? out[i*ldo + j] : 0) + sum_c q[i*ldq + c] * k[j][c],
+/// 0 <= i < rows, 0 <= j < tokens, 0 <= c < dim. Rows of K are read once for all rows of Q.
+typedef void (*capus_scores_fn)(const float *q, ptrdiff_t ldq, int rows, const void *const *k,
+                                int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate);
+
+/// weighted_sum: o[i*ldo + c] += sum_j p[i*ldp + j] * v[j][c]. Rows of V are read once.
+typedef void (*capus_weighted_sum_fn)(const float *p, ptrdiff_t ldp, int rows,
+                                      const void *const *v, int tokens, int dim, float *o,
+                                      ptrdiff_t ldo);
+
+/// widen: dst[i] = (float)src[i], exact, for i < count.
+typedef void (*capus_widen_fn)(const void *src, float *dst, ptrdiff_t count);
+
+/// narrow: dst[i] = round_to_nearest_even(src[i]). saturate != 0: finite and infinite values beyond the range
+/// become the largest finite value (NaN stays NaN). saturate == 0: they become infinity, or NaN in
+/// e4m3, which has no infinity.
+typedef void (*capus_narrow_fn)(const float *src, void *dst, ptrdiff_t count, int saturate);
+
+/// pack_transposed: dst[c*ldd + j] = (float)k[j][c] for c < dim, j < tokens, and 0 for
+/// tokens <= j < padded (padded >= tokens, at most ldd).
+typedef void (*capus_pack_transposed_fn)(const void *const *k, int tokens, int padded, int dim,
+                                         float *dst, ptrdiff_t ldd);
+
+typedef struct capus_kernels {
+  const char *name;
+  capus_isa isa;
+  capus_scores_fn scores[CAPUS_TYPE_COUNT];
+  capus_weighted_sum_fn weighted_sum[CAPUS_TYPE_COUNT];
+  capus_widen_fn widen[CAPUS_TYPE_COUNT];
+  capus_narrow_fn narrow[CAPUS_TYPE_COUNT];
+  capus_pack_transposed_fn pack_transposed[CAPUS_TYPE_COUNT];
+  /// gemm: c[i*ldc + j] = (accumulate ? c : 0) + sum_k a[i*lda + k] * b[k*ldb + j],
+  /// i < rows, j < columns, k < depth. Any rows/columns/depth >= 0.
+  void (*gemm)(const float *a, ptrdiff_t lda, int rows, const float *b, ptrdiff_t ldb, int columns,
+               int depth, float *c, ptrdiff_t ldc, int accumulate);
+  /// One online-softmax step of one row over `count` scores in the exp2 domain (arXiv 1805.02867):
+  ///   m' = max(*m, max_j s[j]);  s[j] = exp2(s[j] - m');  alpha = exp2(*m - m');
+  ///   *l = *l * alpha + sum_j s[j];  *m = m';  returns alpha.
+  /// A score of -inf gives s[j] = 0. While m' is -inf, all s[j] = 0 and alpha = 1.
+  /// A NaN score makes s[j], and so *l, NaN (m ignores NaN).
+  float (*softmax_step)(float *s, int count, float *m, float *l);
+  /// s[j] = s[j] * scale for j < count.
+  void (*scale)(float *s, int count, float scale);
+  /// s[j] = post * tanh(s[j] * pre). tanh error at most 4 ulp; NaN propagates, +-inf gives +-post.
+  void (*soft_cap)(float *s, int count, float pre, float post);
+  /// s[j] += bias0 + slope * j  (ALiBi along consecutive kv indices).
+  void (*add_ramp)(float *s, int count, float bias0, float slope);
+  /// Reads `bytes` bytes (any alignment) with the widest loads; the returned xor keeps it honest.
+  uint64_t (*read_probe)(const void *data, size_t bytes);
+  /// Runs `iterations` of independent f32 FMAs; returns the FLOP count; result in *sink.
+  double (*fma_probe)(int64_t iterations, float *sink);
+} capus_kernels;
+
+/// The table of an instruction set compiled into this binary and present on this CPU, else NULL.
+const capus_kernels *capus_kernels_for(capus_isa isa);
+
+/// The most capable table of this CPU; never NULL.
+const capus_kernels *capus_kernels_best(void);
+
+/// Name of an instruction set as `APUS_CPU` spells it: "portable", "neon", "avx2", "avx512".
+const char *capus_isa_name(capus_isa isa);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
