@@ -1,0 +1,70 @@
+public import ApusCore
+
+/// An attention operator that was planned and can run any number of times: the common result of
+/// `SingleDecode`, `BatchDecode`, `SinglePrefill`, `BatchPrefill` and `MLADecode`.
+///
+/// It is a value without mutable state; several threads may run it at once with distinct outputs and
+/// workspaces.
+public struct PlannedAttention: Sendable, CustomStringConvertible {
+  /// The operator's name in errors.
+  public let operation: String
+  /// Where it runs.
+  public let backend: any Backend
+  /// What will run.
+  public let plan: any AttentionPlan
+
+  /// The planned problem.
+  public var problem: AttentionProblem { plan.problem }
+  /// Exact size of the workspace that `run` needs.
+  public var workspaceByteCount: Int { plan.workspaceByteCount }
+  /// The plan in one line.
+  public var description: String { "\(operation): \(plan)" }
+
+  init(
+    _ problem: AttentionProblem, operation: String, backend: any Backend
+  ) throws(ApusError) {
+    if case .unsupported(let requested, let supported) = backend.support(for: problem) {
+      throw .unsupported(
+        UnsupportedError(
+          operation: "\(operation).plan", backend: backend.name, requested: requested,
+          supported: supported))
+    }
+    self.operation = operation
+    self.backend = backend
+    plan = try backend.plan(problem, operation: "\(operation).plan")
+  }
+
+  /// Computes o, and lse when a tensor is given for it.
+  ///
+  /// - Parameters:
+  ///   - arguments: tensors in the shapes that `AttentionArguments` documents.
+  ///   - workspace: u8 tensor of at least `workspaceByteCount` bytes; nil lets the back end provide it.
+  ///   - stream: the caller's queue; the CPU runs synchronously.
+  /// - Throws: `ApusError.argument` with every violation, before anything is written.
+  public func run(
+    _ arguments: AttentionArguments, workspace: TensorView? = nil,
+    on stream: ExecutionStream = .synchronous
+  ) throws(ApusError) {
+    try backend.run(
+      plan, arguments, workspace: workspace, on: stream, operation: "\(operation).run")
+  }
+
+  /// Computes o over separate K and V.
+  ///
+  /// - Parameters:
+  ///   - q: `[rows, qoHead, headDimQK]`.
+  ///   - k: keys in the planned geometry and layout.
+  ///   - v: values likewise.
+  ///   - o: `[rows, qoHead, headDimVO]`.
+  ///   - lse: f32 `[rows, qoHead]` or nil.
+  ///   - scales: dequantisation multipliers.
+  ///   - sinks: f32 `[qoHead]` or nil.
+  public func run(
+    q: TensorView, k: TensorView, v: TensorView, o: TensorView, lse: TensorView? = nil,
+    scales: AttentionScales = AttentionScales(), sinks: TensorView? = nil
+  ) throws(ApusError) {
+    try run(
+      AttentionArguments(
+        q: .packed(q), kv: .separate(k: k, v: v), o: o, lse: lse, scales: scales, sinks: sinks))
+  }
+}

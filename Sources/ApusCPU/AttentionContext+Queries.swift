@@ -1,0 +1,74 @@
+internal import ApusCore
+internal import ApusNumerics
+internal import ApusPlanner
+internal import CApusSIMD
+
+extension AttentionContext {
+  /// Loads the tile's queries as f32, rotated where the problem says so, times everything that is
+  /// constant along a row of scores: softmaxScale, q and k scales, and log₂e unless a soft cap stands
+  /// between the product and the exponential.
+  func loadQueries(_ tile: WorkTile, _ scratch: Scratch) {
+    let request = Int(tile.request)
+    let kvHead = Int(tile.kvHead)
+    let firstRow = problem.qoIndptr.offsets[request]
+    let position0 = problem.kvLength(request) - problem.qoLength(request)
+    let widen = kernels.widen(problem.types.q)
+    let base2 = problem.modification.activeSoftCap == nil ? Self.log2e : 1
+    for (index, packedRow) in tile.rows.enumerated() {
+      let (query, head) = query(packedRow, kvHead: kvHead)
+      let target = scratch.q + index * headDimQK
+      for part in queries where part.dim > 0 {
+        guard let base = part.view.hostPointer else { continue }
+        let offset = (firstRow + query) * part.view.strides[0] + head * part.view.strides[1]
+        widen(base + offset * part.view.scalarType.byteCount, target + part.offset, part.dim)
+      }
+      if let rope = problem.modification.rope {
+        rotate(target, rope, position: position0 + query)
+      }
+      let factor =
+        Double(problem.softmaxScale) * Double(scales.q[head]) * Double(scales.k[kvHead]) * base2
+      kernels.scale(target, Int32(headDimQK), Float(factor))
+      if let latent = problem.latent, latent.kpe > 0, scales.kpeRatio[kvHead] != 1 {
+        kernels.scale(target + latent.ckv, Int32(latent.kpe), scales.kpeRatio[kvHead])
+      }
+    }
+  }
+
+  /// Rotates one f32 row in place by the angles of a position.
+  func rotate(_ row: UnsafeMutablePointer<Float>, _ rope: RotaryEmbedding, position: Int) {
+    let dim = rope.rotaryDim ?? headDimQK
+    for pair in 0..<dim / 2 {
+      let (sine, cosine) = sineAndCosine(Double(position) * rope.frequency(pair, dim: dim))
+      let (i, j) = rope.indices(pair, dim: dim)
+      (row[i], row[j]) = rotatePair(row[i], row[j], cosine: cosine, sine: sine)
+    }
+  }
+
+  /// Widens and rotates the K rows of consecutive keys into `scratch.k [keys, headDimQK]`.
+  ///
+  /// The angles of the first key come from the C library, those of the following by complex
+  /// multiplication in float64: at most `tileKeys` steps, so the error stays below 2⁻⁴⁵.
+  func loadRotatedKeys(_ rope: RotaryEmbedding, keys: Range<Int>, _ scratch: Scratch) {
+    let widen = kernels.widen(problem.types.kv)
+    let dim = rope.rotaryDim ?? headDimQK
+    let pairs = dim / 2
+    let (cosines, sines) = (scratch.angles, scratch.angles + pairs)
+    let (stepCosines, stepSines) = (scratch.angles + 2 * pairs, scratch.angles + 3 * pairs)
+    for pair in 0..<pairs {
+      let frequency = rope.frequency(pair, dim: dim)
+      (sines[pair], cosines[pair]) = sineAndCosine(Double(keys.lowerBound) * frequency)
+      (stepSines[pair], stepCosines[pair]) = sineAndCosine(frequency)
+    }
+    for index in 0..<keys.count {
+      let row = scratch.k + index * headDimQK
+      widen(scratch.kRows[index], row, headDimQK)
+      for pair in 0..<pairs {
+        let (cosine, sine) = (cosines[pair], sines[pair])
+        let (i, j) = rope.indices(pair, dim: dim)
+        (row[i], row[j]) = rotatePair(row[i], row[j], cosine: cosine, sine: sine)
+        cosines[pair] = cosine * stepCosines[pair] - sine * stepSines[pair]
+        sines[pair] = sine * stepCosines[pair] + cosine * stepSines[pair]
+      }
+    }
+  }
+}

@@ -1,0 +1,112 @@
+internal import Synchronization
+
+/// Sizes of the buffers that one thread needs for tiles of a problem.
+struct ScratchShape: Sendable, Hashable {
+  var rows: Int
+  var keys: Int
+  var headDimQK: Int
+  var headDimVO: Int
+}
+
+/// The working set of one thread: a few hundred kilobytes, cache-line aligned, reused between calls.
+///
+/// `@unchecked Sendable`: a scratch is used by one thread at a time; `ScratchPool` hands it over
+/// under a lock.
+final class Scratch: @unchecked Sendable {
+  let shape: ScratchShape
+  private let storage: UnsafeMutableRawPointer
+  /// Scaled queries `[rows, headDimQK]`.
+  let q: UnsafeMutablePointer<Float>
+  /// Scores, then probabilities `[rows, keys]`.
+  let s: UnsafeMutablePointer<Float>
+  /// Unnormalised output `[rows, headDimVO]`.
+  let o: UnsafeMutablePointer<Float>
+  /// Row maxima and sums.
+  let m: UnsafeMutablePointer<Float>
+  let l: UnsafeMutablePointer<Float>
+  /// State of rows kept aside while others are recomputed: o, m, l.
+  let kept: UnsafeMutablePointer<Float>
+  /// K widened: transposed `[headDimQK, keys]`, or rotated rows `[keys, headDimQK]`.
+  let k: UnsafeMutablePointer<Float>
+  /// Second K buffer, for packing rotated rows.
+  let kPacked: UnsafeMutablePointer<Float>
+  /// V widened `[keys, headDimVO]`.
+  let v: UnsafeMutablePointer<Float>
+  /// One row of zeros, wide enough for any element type.
+  let zeros: UnsafeMutablePointer<Float>
+  /// Cosines and sines of the current position, and of one step: 4 × headDimQK / 2 doubles.
+  let angles: UnsafeMutablePointer<Double>
+  /// Row pointers of K's two segments and of V.
+  let kRows: UnsafeMutablePointer<UnsafeRawPointer?>
+  let k2Rows: UnsafeMutablePointer<UnsafeRawPointer?>
+  let vRows: UnsafeMutablePointer<UnsafeRawPointer?>
+  /// Scale pointers per key.
+  let keyScales: UnsafeMutablePointer<Float>
+
+  init(_ shape: ScratchShape) {
+    self.shape = shape
+    var total = 0
+    func reserve(_ bytes: Int) -> Int {
+      let offset = total
+      total += (bytes + 127) / 64 * 64
+      return offset
+    }
+    let (rows, keys, dqk, dvo) = (shape.rows, shape.keys, shape.headDimQK, shape.headDimVO)
+    let widest = max(dqk, dvo)
+    let offsets = [
+      reserve(rows * dqk * 4), reserve(rows * keys * 4), reserve(rows * dvo * 4), reserve(rows * 4),
+      reserve(rows * 4), reserve(rows * (dvo + 2) * 4), reserve(keys * dqk * 4),
+      reserve(keys * dqk * 4), reserve(keys * dvo * 4), reserve(widest * 4), reserve(dqk * 2 * 8),
+      reserve(keys * 8), reserve(keys * 8), reserve(keys * 8), reserve(keys * 4),
+    ]
+    let storage = UnsafeMutableRawPointer.allocate(byteCount: max(total, 64), alignment: 64)
+    storage.initializeMemory(as: UInt8.self, repeating: 0, count: max(total, 64))
+    self.storage = storage
+    func floats(_ index: Int) -> UnsafeMutablePointer<Float> {
+      (storage + offsets[index]).assumingMemoryBound(to: Float.self)
+    }
+    func pointers(_ index: Int) -> UnsafeMutablePointer<UnsafeRawPointer?> {
+      (storage + offsets[index]).assumingMemoryBound(to: UnsafeRawPointer?.self)
+    }
+    q = floats(0)
+    s = floats(1)
+    o = floats(2)
+    m = floats(3)
+    l = floats(4)
+    kept = floats(5)
+    k = floats(6)
+    kPacked = floats(7)
+    v = floats(8)
+    zeros = floats(9)
+    angles = (storage + offsets[10]).assumingMemoryBound(to: Double.self)
+    kRows = pointers(11)
+    k2Rows = pointers(12)
+    vRows = pointers(13)
+    keyScales = floats(14)
+  }
+
+  deinit { storage.deallocate() }
+}
+
+/// Scratches kept between calls, one in use per thread.
+final class ScratchPool: Sendable {
+  private let free = Mutex<[Scratch]>([])
+  private let limit: Int
+
+  init(limit: Int) { self.limit = limit }
+
+  func take(_ shape: ScratchShape) -> Scratch {
+    let found = free.withLock { list -> Scratch? in
+      guard let index = list.firstIndex(where: { $0.shape == shape }) else { return nil }
+      return list.remove(at: index)
+    }
+    return found ?? Scratch(shape)
+  }
+
+  func give(_ scratch: Scratch) {
+    free.withLock { list in
+      if list.count >= limit { list.removeFirst() }
+      list.append(scratch)
+    }
+  }
+}

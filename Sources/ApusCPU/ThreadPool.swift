@@ -1,0 +1,216 @@
+public import ApusCore
+internal import CApusSIMD
+internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#elseif canImport(Darwin)
+  internal import Darwin
+#endif
+
+/// Persistent worker threads that share the iterations of one loop at a time.
+///
+/// A call from a second thread while a loop runs does not wait and does not oversubscribe: it runs
+/// its own loop alone. Workers sleep between loops.
+public final class ThreadPool: Sendable {
+  /// Threads that a loop may use, the caller included.
+  public let threadCount: Int
+
+  private let isBusy = Atomic<Bool>(false)
+  private let shared: SharedState
+
+  /// CPUs that this process may run on, at least 1.
+  public static var availableCPUs: Int {
+    max(Int(capus_available_cpus()), 1)
+  }
+
+  /// A pool of the given size, at least 1 and at most 1024.
+  public init(threadCount: Int) throws(ArgumentError) {
+    guard (1...1024).contains(threadCount) else {
+      throw ArgumentError(
+        operation: "ThreadPool.init", "threadCount must be in 1…1024", found: "\(threadCount)")
+    }
+    let shared = SharedState()
+    var started = 1
+    for index in 1..<max(threadCount, 1) {
+      guard shared.startWorker(index) else { break }
+      started += 1
+    }
+    self.shared = shared
+    self.threadCount = started
+  }
+
+  deinit { shared.stop() }
+
+  /// Runs `body(iteration, worker)` for every iteration below `count`, in any order, and returns when
+  /// all are done. `worker` is below `threadCount` and names the thread among those of this loop.
+  public func forEach(
+    _ count: Int, parallel: Bool = true, _ body: @Sendable (_ iteration: Int, _ worker: Int) -> Void
+  ) {
+    let wantsHelp = parallel && threadCount > 1 && count > 1
+    guard
+      wantsHelp,
+      isBusy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
+    else {
+      for iteration in 0..<max(count, 0) { body(iteration, 0) }
+      return
+    }
+    withoutActuallyEscaping(body) { body in
+      shared.run(count: count, helpers: min(threadCount, count) - 1, body)
+    }
+    isBusy.store(false, ordering: .releasing)
+  }
+}
+
+/// What the caller and the workers share. Workers keep it alive after the pool is gone.
+///
+/// `@unchecked Sendable`: mutable fields are guarded by `lock`; `next` is atomic.
+private final class SharedState: @unchecked Sendable {
+  typealias Body = @Sendable (Int, Int) -> Void
+
+  private let lock: UnsafeMutablePointer<pthread_mutex_t>
+  private let wake: UnsafeMutablePointer<pthread_cond_t>
+  private let done: UnsafeMutablePointer<pthread_cond_t>
+  private let next = Atomic<Int>(0)
+  /// Bumped for each loop, so that waiting workers can spin on it briefly before they sleep.
+  private let generation = Atomic<Int>(0)
+  /// Helpers inside the current loop. A helper that wakes after the loop was closed never joins.
+  private let joined = Atomic<Int>(0)
+  private var body: Body?
+  private var count = 0
+  private var helperLimit = 0
+  private var isStopping = false
+
+  init() {
+    lock = .allocate(capacity: 1)
+    wake = .allocate(capacity: 1)
+    done = .allocate(capacity: 1)
+    pthread_mutex_init(lock, nil)
+    pthread_cond_init(wake, nil)
+    pthread_cond_init(done, nil)
+  }
+
+  deinit {
+    pthread_cond_destroy(done)
+    pthread_cond_destroy(wake)
+    pthread_mutex_destroy(lock)
+    done.deallocate()
+    wake.deallocate()
+    lock.deallocate()
+  }
+
+  /// Starts worker `index`; false when the system refuses another thread.
+  func startWorker(_ index: Int) -> Bool {
+    let start = Unmanaged.passRetained(WorkerStart(shared: self, index: index))
+    #if canImport(Darwin)
+      var thread: pthread_t?
+    #else
+      var thread = pthread_t()
+    #endif
+    let status = pthread_create(&thread, nil, workerMain, start.toOpaque())
+    guard status == 0 else {
+      start.release()
+      return false
+    }
+    #if canImport(Darwin)
+      if let thread { pthread_detach(thread) }
+    #else
+      pthread_detach(thread)
+    #endif
+    return true
+  }
+
+  func run(count: Int, helpers: Int, _ body: @escaping Body) {
+    pthread_mutex_lock(lock)
+    self.body = body
+    self.count = count
+    next.store(0, ordering: .relaxed)
+    helperLimit = helpers
+    generation.wrappingAdd(1, ordering: .releasing)
+    pthread_cond_broadcast(wake)
+    pthread_mutex_unlock(lock)
+
+    drain(body, count, worker: 0)
+
+    pthread_mutex_lock(lock)
+    self.body = nil
+    pthread_mutex_unlock(lock)
+    for _ in 0..<2000 where joined.load(ordering: .acquiring) > 0 { spinPause() }
+    pthread_mutex_lock(lock)
+    while joined.load(ordering: .acquiring) > 0 { pthread_cond_wait(done, lock) }
+    pthread_mutex_unlock(lock)
+  }
+
+  func stop() {
+    pthread_mutex_lock(lock)
+    isStopping = true
+    generation.wrappingAdd(1, ordering: .releasing)
+    pthread_cond_broadcast(wake)
+    pthread_mutex_unlock(lock)
+  }
+
+  private func drain(_ body: Body, _ count: Int, worker: Int) {
+    while true {
+      let iteration = next.wrappingAdd(1, ordering: .relaxed).oldValue
+      guard iteration < count else { return }
+      body(iteration, worker)
+    }
+  }
+
+  func workerLoop(_ index: Int) {
+    var seen = 0
+    while true {
+      for _ in 0..<4000 where generation.load(ordering: .acquiring) == seen { spinPause() }
+      pthread_mutex_lock(lock)
+      while generation.load(ordering: .acquiring) == seen && !isStopping {
+        pthread_cond_wait(wake, lock)
+      }
+      seen = generation.load(ordering: .acquiring)
+      let mine = isStopping || index > helperLimit ? nil : body
+      let count = count
+      let stopping = isStopping
+      if mine != nil { joined.wrappingAdd(1, ordering: .acquiringAndReleasing) }
+      pthread_mutex_unlock(lock)
+      if stopping { return }
+      guard let mine else { continue }
+      drain(mine, count, worker: index)
+      if joined.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+        pthread_mutex_lock(lock)
+        pthread_cond_signal(done)
+        pthread_mutex_unlock(lock)
+      }
+    }
+  }
+
+  /// A short wait that does not call the kernel.
+  @inline(__always) private func spinPause() {
+    for _ in 0..<8 { _ = generation.load(ordering: .relaxed) }
+  }
+}
+
+private final class WorkerStart {
+  let shared: SharedState
+  let index: Int
+
+  init(shared: SharedState, index: Int) {
+    self.shared = shared
+    self.index = index
+  }
+}
+
+#if canImport(Darwin)
+  private func workerMain(_ argument: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
+    let start = Unmanaged<WorkerStart>.fromOpaque(argument).takeRetainedValue()
+    start.shared.workerLoop(start.index)
+    return nil
+  }
+#else
+  private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    guard let argument else { return nil }
+    let start = Unmanaged<WorkerStart>.fromOpaque(argument).takeRetainedValue()
+    start.shared.workerLoop(start.index)
+    return nil
+  }
+#endif
