@@ -12,6 +12,7 @@ let settings: [SwiftSetting] = [
 
 let package = Package(
   name: "apus",
+  platforms: [.macOS(.v15)],
   products: [
     .library(name: "Apus", targets: ["Apus"]),
     .executable(name: "apus", targets: ["ApusCLI"]),
@@ -35,7 +36,7 @@ let package = Package(
     .target(
       name: "ApusCPU", dependencies: ["ApusCore", "ApusNumerics", "ApusPlanner", "CApusSIMD"],
       swiftSettings: settings),
-    .target(name: "ApusIO", dependencies: ["ApusCore"], swiftSettings: settings),
+    .target(name: "ApusIO", dependencies: ["ApusNumerics"], swiftSettings: settings),
 
     // L5: the operators.
     .target(
@@ -64,8 +65,13 @@ let package = Package(
       name: "ApusTestSupport", dependencies: ["ApusCore", "ApusNumerics"],
       path: "Tests/ApusTestSupport", swiftSettings: settings),
     .testTarget(
+      name: "ApusCoreTests", dependencies: ["ApusCore", "ApusNumerics", "ApusTestSupport"],
+      swiftSettings: settings),
+    .testTarget(
       name: "ApusNumericsTests", dependencies: ["ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
+    .testTarget(
+      name: "ApusIOTests", dependencies: ["ApusIO", "ApusNumerics"], swiftSettings: settings),
     .testTarget(
       name: "CApusSIMDTests", dependencies: ["CApusSIMD", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),

@@ -12,7 +12,7 @@ extension CPUEngine {
     let values = arguments.values.insertingMiddleHead(problem.kvHeadCount)
     let widest = problem.headDimK + problem.headDimV
     let isParallel = problem.tokenCount * problem.kvHeadCount * widest > 100_000
-    threads.forEach(problem.tokenCount, parallel: isParallel) { token, _ in
+    threads.forEach(problem.tokenCount, parallel: isParallel) { [self] token, _ in
       guard let (page, slot) = problem.target(token) else { return }
       withUnsafeTemporaryAllocation(of: Float.self, capacity: widest) { buffer in
         guard let row = buffer.baseAddress else { return }

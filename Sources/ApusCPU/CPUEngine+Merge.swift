@@ -28,11 +28,11 @@ extension CPUEngine {
   /// each symmetric in their operands.
   private func mergeRows(
     _ inputs: [StateView], into output: StateView, _ convention: LSEConvention,
-    isSelected: @Sendable (Int) -> Bool
+    isSelected: @escaping @Sendable (Int) -> Bool
   ) {
     let (rows, heads, dim) = (output.v.shape[0], output.v.shape[1], output.v.shape[2])
     let isParallel = rows * heads * dim * max(inputs.count, 1) > 100_000
-    threads.forEach(rows, parallel: isParallel) { row, _ in
+    threads.forEach(rows, parallel: isParallel) { [self] row, _ in
       guard isSelected(row) else { return }
       withUnsafeTemporaryAllocation(of: Float.self, capacity: max(2 * dim, 1)) { buffer in
         guard let sum = buffer.baseAddress else { return }

@@ -21,7 +21,7 @@ extension CPUEngine {
       pairing = given
     }
     let steps = frequencies
-    threads.forEach(rows, parallel: rows * heads * dim > 50_000) { row, _ in
+    threads.forEach(rows, parallel: rows * heads * dim > 50_000) { [self] row, _ in
       withUnsafeTemporaryAllocation(of: Double.self, capacity: max(2 * pairs, 1)) { angles in
         withUnsafeTemporaryAllocation(of: Float.self, capacity: max(dim, 1)) { values in
           guard let angles = angles.baseAddress, let values = values.baseAddress else { return }

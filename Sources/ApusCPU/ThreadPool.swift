@@ -47,7 +47,8 @@ public final class ThreadPool: Sendable {
   /// Runs `body(iteration, worker)` for every iteration below `count`, in any order, and returns when
   /// all are done. `worker` is below `threadCount` and names the thread among those of this loop.
   public func forEach(
-    _ count: Int, parallel: Bool = true, _ body: @Sendable (_ iteration: Int, _ worker: Int) -> Void
+    _ count: Int, parallel: Bool = true,
+    _ body: @escaping @Sendable (_ iteration: Int, _ worker: Int) -> Void
   ) {
     let wantsHelp = parallel && threadCount > 1 && count > 1
     guard
@@ -57,9 +58,7 @@ public final class ThreadPool: Sendable {
       for iteration in 0..<max(count, 0) { body(iteration, 0) }
       return
     }
-    withoutActuallyEscaping(body) { body in
-      shared.run(count: count, helpers: min(threadCount, count) - 1, body)
-    }
+    shared.run(count: count, helpers: min(threadCount, count) - 1, body)
     isBusy.store(false, ordering: .releasing)
   }
 }

@@ -22,11 +22,11 @@ public final class Tensor: @unchecked Sendable {
   /// Bytes of all elements.
   public var byteCount: Int { view.byteCount }
 
-  /// A tensor of zeros.
+  /// A tensor of zeros of any scalar type: masks, indices, workspaces.
   ///
   /// - Throws: `ApusError.argument` for a negative extent or a size beyond 63 bits,
   ///   `.environment` when the memory is not to be had.
-  public init(zeros scalarType: ScalarType, shape: [Int]) throws(ApusError) {
+  public init(zeroScalars scalarType: ScalarType, shape: [Int]) throws(ApusError) {
     guard shape.allSatisfy({ $0 >= 0 }),
       let needed = TensorView(
         address: 64, byteCount: .max, scalarType: scalarType, shape: shape,
@@ -45,7 +45,7 @@ public final class Tensor: @unchecked Sendable {
 
   /// A tensor of zeros of an attention element type.
   public convenience init(zeros type: ElementType, shape: [Int]) throws(ApusError) {
-    try self.init(zeros: ScalarType(type), shape: shape)
+    try self.init(zeroScalars: ScalarType(type), shape: shape)
   }
 
   /// Values rounded to nearest even, saturating in types narrower than f32.
