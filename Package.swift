@@ -65,6 +65,20 @@ let package = Package(
       name: "ApusTestSupport", dependencies: ["ApusCore", "ApusNumerics"],
       path: "Tests/ApusTestSupport", swiftSettings: settings),
     .testTarget(
+      name: "ApusPlannerTests",
+      dependencies: ["ApusPlanner", "ApusCore", "ApusNumerics", "ApusTestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ApusCPUTests", dependencies: ["ApusCPU", "ApusCore", "ApusTestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ApusTests", dependencies: ["Apus", "ApusCPU", "ApusTestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ApusReferenceTests",
+      dependencies: ["ApusReference", "ApusCore", "ApusNumerics", "ApusTestSupport"],
+      swiftSettings: settings),
+    .testTarget(
       name: "ApusCoreTests", dependencies: ["ApusCore", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
     .testTarget(

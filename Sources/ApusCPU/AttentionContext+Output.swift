@@ -9,7 +9,8 @@ extension AttentionContext {
   /// The sink joins the denominator here, once: `o = O / (l + 2^(sink·log₂e − m))`, with both terms
   /// rescaled to their larger exponent.
   func writeRow(
-    request: Int, kvHead: Int, packedRow: Int, m: Float, l: Float, o row: UnsafeMutablePointer<Float>
+    request: Int, kvHead: Int, packedRow: Int, m: Float, l: Float,
+    o row: UnsafeMutablePointer<Float>
   ) {
     let (query, head) = query(packedRow, kvHead: kvHead)
     let outputRow = problem.qoIndptr.offsets[request] + query

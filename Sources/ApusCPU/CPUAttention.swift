@@ -49,7 +49,8 @@ extension CPUEngine {
     let tiles = plan.schedule.tiles
     let merges = plan.schedule.merges
     let isParallel = isWorthThreads(plan)
-    let scratches = WorkerScratches(pool: scratchPool, shape: context.scratchShape, threads.threadCount)
+    let scratches = WorkerScratches(
+      pool: scratchPool, shape: context.scratchShape, threads.threadCount)
     threads.forEach(tiles.count, parallel: isParallel) { iteration, worker in
       context.process(tiles[iteration], scratches[worker])
     }

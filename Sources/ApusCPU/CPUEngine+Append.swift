@@ -4,7 +4,8 @@ internal import CApusSIMD
 
 extension CPUEngine {
   /// Writes validated new tokens into a cache: `stored = round(value / scale)` with the quotient
-  /// rounded to f32 first, saturating in types narrower than f32.
+  /// rounded to f32 first, saturating in types narrower than f32. Without a scale and with equal
+  /// types the bits are copied.
   public func append(
     _ problem: AppendProblem, _ arguments: AppendArguments, destinations: AppendDestinations
   ) {
@@ -18,7 +19,12 @@ extension CPUEngine {
         guard let row = buffer.baseAddress else { return }
         for head in 0..<problem.kvHeadCount {
           let place = RowPlace(token: token, head: head, page: page, slot: slot)
-          if problem.isLatent {
+          if problem.copiesBits(arguments) {
+            copy(keys, place, destinations.keys, problem, problem.headDimK)
+            if let target = destinations.values {
+              copy(values, place, target, problem, problem.headDimV)
+            }
+          } else if problem.isLatent {
             appendLatent(problem, arguments, keys, values, destinations, place, row)
           } else {
             load(keys, place, row, problem.headDimK)
@@ -32,6 +38,17 @@ extension CPUEngine {
         }
       }
     }
+  }
+
+  private func copy(
+    _ source: TensorView, _ place: RowPlace, _ cache: TensorView, _ problem: AppendProblem,
+    _ dim: Int
+  ) {
+    guard let from = source.hostPointer, let to = cache.mutableHostPointer else { return }
+    let bytes = problem.cacheType.byteCount
+    let offset = place.token * source.strides[0] + place.head * source.strides[1]
+    (to + place.offset(cache, problem.layout) * bytes).copyMemory(
+      from: from + offset * bytes, byteCount: dim * bytes)
   }
 
   private func appendLatent(
@@ -80,8 +97,8 @@ extension CPUEngine {
     for column in 0..<dim { row[column] /= divisor }
   }
 
-  /// `amax / greatestFiniteMagnitude` over the finite values, 1 when they are all zero or the quotient
-  /// underflows.
+  /// `amax / greatestFiniteMagnitude` over the finite values, 1 when that is below the least normal
+  /// f32 (zero included).
   static func dynamicScale(
     _ row: UnsafePointer<Float>, _ dim: Int, _ cacheType: ElementType
   ) -> Float {
@@ -90,7 +107,7 @@ extension CPUEngine {
       greatest = max(greatest, row[column].magnitude)
     }
     let scale = greatest / cacheType.greatestFiniteMagnitude
-    return scale > 0 ? scale : 1
+    return scale >= .leastNormalMagnitude ? scale : 1
   }
 
   private func store(
@@ -100,6 +117,13 @@ extension CPUEngine {
     guard let base = cache.mutableHostPointer else { return }
     let offset = place.offset(cache, problem.layout) * problem.cacheType.byteCount
     kernels.narrow(problem.cacheType)(row, base + offset, dim, problem.cacheType.saturates)
+  }
+}
+
+extension AppendProblem {
+  /// Nothing to convert and nothing to scale.
+  fileprivate func copiesBits(_ arguments: AppendArguments) -> Bool {
+    sourceType == cacheType && arguments.kScale == .one && arguments.vScale == .one
   }
 }
 

@@ -95,15 +95,16 @@ public struct AppendProblem: Sendable, Hashable {
 
 /// Scale of what an append stores.
 public enum AppendScale: Sendable, Hashable {
-  /// Stored as it is (rounded and saturated to the cache type).
+  /// Stored as it is: bits are copied between equal types, values rounded and saturated otherwise.
   case one
   /// Divided by one value.
   case tensor(Float)
   /// Divided by one f32 value per head, `[kvHead]`.
   case head(TensorView)
-  /// Each token and head gets its own scale `amax / greatestFiniteMagnitude` of the cache type (1 for
-  /// an all-zero row), which is written to this f32 tensor (the cache's shape without its last
-  /// dimension) and divides the row.
+  /// Each token and head gets its own scale `amax / greatestFiniteMagnitude` of the cache type, with
+  /// amax over the finite elements (1 where that would not be a normal number, as in a row of zeros).
+  /// It is written to this f32 tensor (the cache's shape without its last dimension) and divides the
+  /// row.
   case dynamicTokenHead(TensorView)
 }
 

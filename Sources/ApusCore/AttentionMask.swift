@@ -58,35 +58,34 @@ public struct AttentionMask: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// Keys that any query of `queries` can see before the custom mask: kernels loop over these.
+  /// A tile may overhang the request: queries from `qoLength` on do not count.
   public func keyRange(queries: Range<Int>, qoLength: Int, kvLength: Int) -> Range<Int> {
-    var range: Range<Int>?
-    // Both ends grow with i, so first and last non-empty rows bound the union.
+    let queries = queries.clamped(to: 0..<Swift.max(qoLength, 0))
+    guard !queries.isEmpty else { return 0..<0 }
     let first = visibleKeys(queries.lowerBound, qoLength: qoLength, kvLength: kvLength)
-    let last = visibleKeys(
-      Swift.max(queries.upperBound - 1, queries.lowerBound), qoLength: qoLength, kvLength: kvLength)
-    if !queries.isEmpty, !last.isEmpty {
-      let position = kvLength - qoLength + queries.lowerBound
-      let start = windowLeft.map { Swift.max(position.subtractingClamped($0), 0) } ?? 0
-      range = Swift.min(first.isEmpty ? start : first.lowerBound, last.lowerBound)..<last.upperBound
-    } else if !queries.isEmpty, !first.isEmpty {
-      range = first.lowerBound..<kvLength
-    }
-    return range ?? 0..<0
+    let last = visibleKeys(queries.upperBound - 1, qoLength: qoLength, kvLength: kvLength)
+    guard !last.isEmpty else { return 0..<0 }
+    // Both ends grow with i by at most 1, so the union has no gap. Rows are empty only before
+    // position 0 of a causal mask, and the row at position 0 sees key 0: an empty `first` (0..<0)
+    // has the right start too.
+    return first.lowerBound..<last.upperBound
   }
 
-  /// Block-level answer for queries × keys of one request.
+  /// Block-level answer for queries × keys of one request. A tile may overhang the request:
+  /// queries from `qoLength` on do not count, keys from `kvLength` on are not visible.
   public func status(queries: Range<Int>, keys: Range<Int>, qoLength: Int, kvLength: Int)
     -> TileStatus
   {
+    let queries = queries.clamped(to: 0..<Swift.max(qoLength, 0))
     guard !queries.isEmpty, !keys.isEmpty else { return .masked }
     let union = keyRange(queries: queries, qoLength: qoLength, kvLength: kvLength)
     if union.clamped(to: keys).isEmpty { return .masked }
     if custom != nil { return .partial }
     let first = visibleKeys(queries.lowerBound, qoLength: qoLength, kvLength: kvLength)
     let last = visibleKeys(queries.upperBound - 1, qoLength: qoLength, kvLength: kvLength)
-    let common = Swift.max(first.lowerBound, last.lowerBound)
-    let end = Swift.min(first.upperBound, last.upperBound)
-    return common <= keys.lowerBound && keys.upperBound <= end ? .full : .partial
+    // Both ends grow with i: the keys that all rows see lie between the last start and first end.
+    return last.lowerBound <= keys.lowerBound && keys.upperBound <= first.upperBound
+      ? .full : .partial
   }
 
   /// `none`, `causal`, `window 128`, `custom(…)` joined by `+`.
@@ -96,13 +95,5 @@ public struct AttentionMask: Sendable, Hashable, CustomStringConvertible {
     if let windowLeft { parts.append("window \(windowLeft)") }
     if let custom { parts.append(custom.description) }
     return parts.isEmpty ? "none" : parts.joined(separator: "+")
-  }
-}
-
-extension Int {
-  /// Subtraction that saturates at `Int.min` and `Int.max`.
-  fileprivate func subtractingClamped(_ other: Int) -> Int {
-    let (value, overflow) = subtractingReportingOverflow(other)
-    return overflow ? (other > 0 ? .min : .max) : value
   }
 }

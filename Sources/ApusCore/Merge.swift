@@ -18,7 +18,8 @@ public struct MergeArguments: Sendable, Hashable {
     case many(states: TensorView, logits: TensorView, v: TensorView, s: TensorView)
   }
 
-  /// The tensors. All v tensors share one floating type of their own each; s tensors are f32.
+  /// The tensors. Inputs share one floating type, the output may have another; s tensors are f32.
+  /// An output may be the same view as an input; other overlaps give undefined values.
   public var states: States
   /// Convention of every s tensor, read and written.
   public var convention: LSEConvention

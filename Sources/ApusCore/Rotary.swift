@@ -13,7 +13,7 @@ public struct RotaryArguments: Sendable, Hashable {
   public var q: TensorView
   /// Keys `[rows, kvHead, headDim]`.
   public var k: TensorView
-  /// Rotated queries: the same view as q for in place.
+  /// Rotated queries: the same view as q for in place. Other overlaps give undefined values.
   public var qOut: TensorView
   /// Rotated keys: the same view as k for in place.
   public var kOut: TensorView

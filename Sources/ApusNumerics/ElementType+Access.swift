@@ -27,7 +27,7 @@ extension ElementType {
   /// Rounds `value` to nearest even and writes it `index` elements after `base`; no alignment is
   /// needed.
   ///
-  /// An f32 element receives the bits of `value`, except that `saturate` replaces infinities.
+  /// An f32 element receives the bits of `value` under either rule: nothing is narrowed.
   ///
   /// - Precondition: the bytes of that element are writable.
   @inlinable
@@ -36,15 +36,14 @@ extension ElementType {
     overflow: OverflowRule = .saturate
   ) {
     if self == .f32 {
-      let stored = MiniFloatFormat.finite(value, overflow: overflow)
-      base.storeBytes(of: stored, toByteOffset: index * 4, as: Float.self)
+      base.storeBytes(of: value, toByteOffset: index * 4, as: Float.self)
     } else {
       store(code: format.encode(value, overflow: overflow), to: base, at: index)
     }
   }
 
   /// Rounds `value` to nearest even in one step and writes it `index` elements after `base`; no
-  /// alignment is needed.
+  /// alignment is needed. f32, the working precision, overflows to infinity under either rule.
   ///
   /// - Precondition: the bytes of that element are writable.
   @inlinable
@@ -52,7 +51,8 @@ extension ElementType {
     _ value: Double, to base: UnsafeMutableRawPointer, at index: Int,
     overflow: OverflowRule = .saturate
   ) {
-    store(code: format.encode(value, overflow: overflow), to: base, at: index)
+    let rule = self == .f32 ? .nonSaturating : overflow
+    store(code: format.encode(value, overflow: rule), to: base, at: index)
   }
 
   @inlinable
@@ -75,14 +75,5 @@ extension ElementType {
         of: UInt16(truncatingIfNeeded: code), toByteOffset: index * 2, as: UInt16.self)
     default: base.storeBytes(of: code, toByteOffset: index * 4, as: UInt32.self)
     }
-  }
-}
-
-extension MiniFloatFormat {
-  /// `value`, or the largest finite Float of its sign where `saturate` meets an infinity.
-  @inlinable
-  static func finite(_ value: Float, overflow: OverflowRule) -> Float {
-    guard overflow == .saturate, value.isInfinite else { return value }
-    return value < 0 ? -.greatestFiniteMagnitude : .greatestFiniteMagnitude
   }
 }

@@ -76,8 +76,9 @@ public final class Tensor: @unchecked Sendable {
   }
 
   /// Read access to the bytes.
-  public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result
-  {
+  public func withBytes<Result>(
+    _ body: (UnsafeRawBufferPointer) throws -> Result
+  ) rethrows -> Result {
     try body(UnsafeRawBufferPointer(start: storage, count: byteCount))
   }
 
