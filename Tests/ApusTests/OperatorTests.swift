@@ -181,4 +181,26 @@ import Testing
         types: AttentionTypes(q: .f32), batch: .max, maxLength: 1, on: backend)
     }
   }
+
+  @Test func `per-head scales must be finite and positive before anything is written`() throws {
+    let shape = AttentionShape(qoHeadCount: 2, kvHeadCount: 2, headDimQK: 8)
+    let operation = try SingleDecode.plan(
+      shape: shape, types: AttentionTypes(q: .f32), kvLength: 3, on: backend)
+    let q = try random([1, 2, 8], seed: 11)
+    let k = try random([3, 2, 8], seed: 12)
+    let v = try random([3, 2, 8], seed: 13)
+    let o = try Tensor([Float](repeating: 7, count: 16), shape: [1, 2, 8])
+    for bad in [Float.nan, .infinity, 0, -1] {
+      let scale = try Tensor([1, bad], shape: [2])
+      let error = #expect(throws: ApusError.self) {
+        try operation.run(
+          q: q.view, k: k.view, v: v.view, o: o.view,
+          scales: AttentionScales(v: .head(scale.view)))
+      }
+      #expect(
+        error?.description
+          == "SingleDecode.run: vScale must be finite and positive; found \(bad) at head 1.")
+      #expect(o.values == [Float](repeating: 7, count: 16))
+    }
+  }
 }

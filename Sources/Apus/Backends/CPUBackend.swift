@@ -94,6 +94,7 @@ public struct CPUBackend: Backend {
     try requireSynchronous(stream, operation)
     try wrappingArguments { () throws(ArgumentError) in
       try arguments.validate(for: plan.problem, memory: .host, operation: operation)
+      try Self.validateScaleValues(arguments.scales.named, operation: operation)
       if let workspace {
         try validateWorkspace(workspace, plan.workspaceByteCount, operation)
       }
@@ -133,7 +134,10 @@ public struct CPUBackend: Backend {
   ) throws(ApusError) {
     try requireSynchronous(stream, "Append.run")
     let destinations = try wrappingArguments { () throws(ArgumentError) in
-      try problem.resolve(arguments, memory: .host, operation: "Append.run")
+      let destinations = try problem.resolve(
+        arguments, memory: .host, operation: "Append.run")
+      try Self.validateScaleValues(arguments.namedHeadScales, operation: "Append.run")
+      return destinations
     }
     engine.append(problem, arguments, destinations: destinations)
   }
