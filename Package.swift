@@ -87,6 +87,12 @@ let package = Package(
     .testTarget(
       name: "ApusIOTests", dependencies: ["ApusIO", "ApusNumerics"], swiftSettings: settings),
     .testTarget(
+      name: "ApusConformanceTests",
+      dependencies: [
+        "Apus", "ApusConformance", "ApusCore", "ApusNumerics", "ApusReference", "ApusTestSupport",
+      ],
+      swiftSettings: settings),
+    .testTarget(
       name: "CApusSIMDTests", dependencies: ["CApusSIMD", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
   ]

@@ -1,4 +1,4 @@
-public import ApusCore
+internal import ApusCore
 
 extension CPUBackend {
   /// Per-head scale tensors lie in host memory and are short: their values are checked before

@@ -1,8 +1,17 @@
 // Micro-kernels of the CPU back end, one table per instruction set.
 //
-// All arithmetic is f32 with fused multiply-add; storage types are widened in registers. Element
-// type indices follow ApusNumerics.ElementType.rawValue. Pointers to storage need no alignment.
-// No kernel reads or writes outside the rows it is given: row tails are masked or scalar.
+// All arithmetic is f32 with fused multiply-add (the portable table rounds the product where the
+// baseline has no such instruction); storage types are widened in registers. Element type indices
+// follow ApusNumerics.ElementType.rawValue. Pointers to storage need no alignment, but f32 rows
+// (q, p, o, a, b, c) are read fastest at multiples of 64 bytes. No kernel reads or writes outside
+// the rows it is given: row tails are masked or scalar. Prefetches stay inside them too.
+//
+// Within one table the bits of an element of a result never depend on how many other rows, tokens
+// or columns the same call computes: scores depend on the two rows alone, weighted_sum on the
+// tokens and their order, gemm on its row of a and column of b. A sum of n products (n + 1 with
+// accumulate, and for weighted_sum) is within gamma_n * sum |a| |b| of the exact one, gamma_n =
+// n u / (1 - n u), u = 2^-24, as long as no partial sum leaves f32's normal range (for e4m3 that
+// of f32 / 2^8: its scale is applied to the sum).
 #ifndef CAPUS_SIMD_H
 #define CAPUS_SIMD_H
 
@@ -38,9 +47,9 @@ typedef void (*capus_weighted_sum_fn)(const float *p, ptrdiff_t ldp, int rows,
 /// widen: dst[i] = (float)src[i], exact, for i < count.
 typedef void (*capus_widen_fn)(const void *src, float *dst, ptrdiff_t count);
 
-/// narrow: dst[i] = round_to_nearest_even(src[i]). saturate != 0: finite and infinite values beyond the range
-/// become the largest finite value (NaN stays NaN). saturate == 0: they become infinity, or NaN in
-/// e4m3, which has no infinity.
+/// narrow: dst[i] = round_to_nearest_even(src[i]). saturate != 0: finite and infinite values beyond
+/// the range become the largest finite value. saturate == 0: they become infinity, or NaN in e4m3,
+/// which has no infinity. NaN becomes the canonical quiet NaN of its sign; f32 keeps all its bits.
 typedef void (*capus_narrow_fn)(const float *src, void *dst, ptrdiff_t count, int saturate);
 
 /// pack_transposed: dst[c*ldd + j] = (float)k[j][c] for c < dim, j < tokens, and 0 for
@@ -65,6 +74,7 @@ typedef struct capus_kernels {
   ///   *l = *l * alpha + sum_j s[j];  *m = m';  returns alpha.
   /// A score of -inf gives s[j] = 0. While m' is -inf, all s[j] = 0 and alpha = 1.
   /// A NaN score makes s[j], and so *l, NaN (m ignores NaN).
+  /// exp2 is within 2 ulp on [-126, 0] and exactly 1 at 0; below -126 it is 0, not a subnormal.
   float (*softmax_step)(float *s, int count, float *m, float *l);
   /// s[j] = s[j] * scale for j < count.
   void (*scale)(float *s, int count, float scale);
@@ -83,6 +93,9 @@ const capus_kernels *capus_kernels_for(capus_isa isa);
 
 /// The most capable table of this CPU; never NULL.
 const capus_kernels *capus_kernels_best(void);
+
+/// CPUs that this process may run on (its affinity mask where the system has one), at least 1.
+int capus_available_cpus(void);
 
 /// Name of an instruction set as `APUS_CPU` spells it: "portable", "neon", "avx2", "avx512".
 const char *capus_isa_name(capus_isa isa);
