@@ -18,8 +18,7 @@ let package = Package(
     .executable(name: "apus", targets: ["ApusCLI"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
   ],
   targets: [
     // L0: C micro-kernels, one file per instruction set.
@@ -43,7 +42,6 @@ let package = Package(
       name: "Apus",
       dependencies: [
         "ApusNumerics", "ApusCore", "ApusPlanner", "ApusCPU",
-        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
 
@@ -90,6 +88,14 @@ let package = Package(
       name: "ApusConformanceTests",
       dependencies: [
         "Apus", "ApusConformance", "ApusCore", "ApusNumerics", "ApusReference", "ApusTestSupport",
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ApusCLITests",
+      dependencies: [
+        "ApusCLI", "Apus", "ApusConformance", "ApusCore", "ApusCPU", "ApusIO", "ApusNumerics",
+        "ApusReference", "ApusTestSupport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
     .testTarget(

@@ -47,7 +47,7 @@ extension AttentionContext {
   /// Widens and rotates the K rows of consecutive keys into `scratch.k [keys, headDimQK]`.
   ///
   /// The angles of the first key come from the C library, those of the following by complex
-  /// multiplication in float64: at most `tileKeys` steps, so the error stays below 2⁻⁴⁵.
+  /// multiplication in float64: at most `panelKeys` steps, so the error stays below 2⁻⁴⁵.
   func loadRotatedKeys(_ rope: RotaryEmbedding, keys: Range<Int>, _ scratch: Scratch) {
     let widen = kernels.widen(problem.types.kv)
     let dim = rope.rotaryDim ?? headDimQK

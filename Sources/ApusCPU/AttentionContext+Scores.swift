@@ -4,11 +4,12 @@ internal import ApusPlanner
 internal import CApusSIMD
 
 extension AttentionContext {
-  /// S = Q·Kᵀ of the tile's rows against consecutive keys, in `scratch.s [rows, tileKeys]`.
+  /// S = Q·Kᵀ of the tile's rows against consecutive keys, in `scratch.s [rows, blockKeys]`.
   func computeScores(
     rows: Int, keys: Range<Int>, request: Int, kvHead: Int, _ scratch: Scratch
   ) {
-    let stride = Self.tileKeys
+    let stride = Self.blockKeys
+    let panel = Self.panelKeys
     let count = Int32(keys.count)
     for (index, segment) in k.enumerated() {
       segment.rows.fill(
@@ -25,9 +26,9 @@ extension AttentionContext {
       let accumulate: Int32 = index == 0 ? 0 : 1
       if rows >= Self.panelRows {
         kernels.packTransposed(type)(
-          scratch.kRows, count, count, Int32(segment.dim), scratch.kPacked, stride)
+          scratch.kRows, count, count, Int32(segment.dim), scratch.kPacked, panel)
         kernels.gemm(
-          q, headDimQK, Int32(rows), scratch.kPacked, stride, count, Int32(segment.dim), scratch.s,
+          q, headDimQK, Int32(rows), scratch.kPacked, panel, count, Int32(segment.dim), scratch.s,
           stride, accumulate)
       } else {
         kernels.scores(type)(
@@ -48,7 +49,7 @@ extension AttentionContext {
       loadTokenScales(tokens, request: request, kvHead: kvHead, keys: keys, scratch)
     }
     for (index, packedRow) in tile.rows.enumerated() {
-      let row = scratch.s + index * Self.tileKeys
+      let row = scratch.s + index * Self.blockKeys
       if scales.kToken != nil {
         for key in 0..<count { row[key] *= scratch.keyScales[key] }
       }

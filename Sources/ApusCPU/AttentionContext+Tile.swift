@@ -44,9 +44,10 @@ extension AttentionContext {
     scratch.l.update(repeating: 0, count: rows)
     scratch.o.update(repeating: 0, count: rows * headDimVO)
     var sawPartial = false
+    let step = stepKeys(rows: rows)
     var start = tile.keys.lowerBound
     while start < tile.keys.upperBound {
-      let keys = start..<min(start + Self.tileKeys, tile.keys.upperBound)
+      let keys = start..<min(start + step, tile.keys.upperBound)
       start = keys.upperBound
       let status = problem.mask.status(
         queries: queries, keys: keys, qoLength: qoLength, kvLength: kvLength)
@@ -57,7 +58,7 @@ extension AttentionContext {
       modifyScores(tile, keys: keys, isPartial: status == .partial, scratch)
       for row in 0..<rows {
         let alpha = kernels.softmaxStep(
-          scratch.s + row * Self.tileKeys, Int32(keys.count), scratch.m + row, scratch.l + row)
+          scratch.s + row * Self.blockKeys, Int32(keys.count), scratch.m + row, scratch.l + row)
         if alpha != 1 {
           kernels.scale(scratch.o + row * headDimVO, Int32(headDimVO), alpha)
         }
@@ -83,7 +84,7 @@ extension AttentionContext {
         }
       }
       for row in 0..<rows {
-        let p = scratch.s + row * Self.tileKeys
+        let p = scratch.s + row * Self.blockKeys
         for key in 0..<keys.count { p[key] *= scratch.keyScales[key] }
       }
     }
@@ -101,11 +102,11 @@ extension AttentionContext {
         widen(scratch.vRows[key], scratch.v + key * headDimVO, headDimVO)
       }
       kernels.gemm(
-        scratch.s, Self.tileKeys, Int32(rows), scratch.v, headDimVO, Int32(headDimVO), count,
+        scratch.s, Self.blockKeys, Int32(rows), scratch.v, headDimVO, Int32(headDimVO), count,
         scratch.o, headDimVO, 1)
     } else {
       kernels.weightedSum(type)(
-        scratch.s, Self.tileKeys, Int32(rows), scratch.vRows, count, Int32(headDimVO), scratch.o,
+        scratch.s, Self.blockKeys, Int32(rows), scratch.vRows, count, Int32(headDimVO), scratch.o,
         headDimVO)
     }
   }

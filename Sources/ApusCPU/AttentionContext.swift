@@ -17,8 +17,11 @@ struct AttentionContext: @unchecked Sendable {
 
   /// `log₂ e`.
   static let log2e = 1.442695040888963407359924681001892137
-  /// Keys that one step of the online softmax takes.
-  static let tileKeys = 64
+  /// Keys that one step of the online softmax takes when rows are few and nothing is widened: the
+  /// longer the block, the less the work around the micro-kernels weighs.
+  static let blockKeys = 256
+  /// Keys of one step when K and V pass through widened panels, which should stay in the L2 cache.
+  static let panelKeys = 64
   /// Packed rows from which widened panels and the matrix kernel beat row-wise dot products.
   static let panelRows = 12
 
@@ -88,8 +91,14 @@ struct AttentionContext: @unchecked Sendable {
 
   var scratchShape: ScratchShape {
     ScratchShape(
-      rows: CPUAttention.tiling.tileRows, keys: Self.tileKeys, headDimQK: headDimQK,
-      headDimVO: headDimVO)
+      rows: CPUAttention.tiling.tileRows, keys: Self.blockKeys, panelKeys: Self.panelKeys,
+      headDimQK: headDimQK, headDimVO: headDimVO)
+  }
+
+  /// Keys of one step of the online softmax for a tile of `rows` packed rows.
+  @inline(__always)
+  func stepKeys(rows: Int) -> Int {
+    rows >= Self.panelRows || problem.modification.rope != nil ? Self.panelKeys : Self.blockKeys
   }
 
   /// Query index and head of a packed row.

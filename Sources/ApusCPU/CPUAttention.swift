@@ -5,6 +5,8 @@ public import ApusPlanner
 public struct CPUAttentionPlan: AttentionPlan, Hashable {
   /// What was planned.
   public let problem: AttentionProblem
+  /// The same problem with its page table in compressed rows, the form that execution reads.
+  let compressed: AttentionProblem
   /// The work list.
   public let schedule: AttentionSchedule
 
@@ -25,12 +27,12 @@ public enum CPUAttention {
   public static func plan(
     _ problem: AttentionProblem, operation: String
   ) throws(ArgumentError) -> CPUAttentionPlan {
-    var problem = problem
+    var compressed = problem
     if case .paged(let table) = problem.geometry {
-      problem.geometry = .paged(table.compressed)
+      compressed.geometry = .paged(table.compressed)
     }
-    let schedule = try AttentionSchedule(problem, policy: tiling, operation: operation)
-    return CPUAttentionPlan(problem: problem, schedule: schedule)
+    let schedule = try AttentionSchedule(compressed, policy: tiling, operation: operation)
+    return CPUAttentionPlan(problem: problem, compressed: compressed, schedule: schedule)
   }
 }
 
@@ -44,7 +46,7 @@ extension CPUEngine {
     workspace: UnsafeMutableRawPointer?
   ) {
     let context = AttentionContext(
-      plan.problem, arguments, kernels: kernels, schedule: plan.schedule,
+      plan.compressed, arguments, kernels: kernels, schedule: plan.schedule,
       workspace: workspace?.assumingMemoryBound(to: Float.self))
     let tiles = plan.schedule.tiles
     let merges = plan.schedule.merges

@@ -19,25 +19,34 @@ extension CPUEngine {
         guard let row = buffer.baseAddress else { return }
         for head in 0..<problem.kvHeadCount {
           let place = RowPlace(token: token, head: head, page: page, slot: slot)
-          if problem.copiesBits(arguments) {
-            copy(keys, place, destinations.keys, problem, problem.headDimK)
-            if let target = destinations.values {
-              copy(values, place, target, problem, problem.headDimV)
-            }
-          } else if problem.isLatent {
-            appendLatent(problem, arguments, keys, values, destinations, place, row)
-          } else {
-            load(keys, place, row, problem.headDimK)
-            scaleRow(row, problem.headDimK, arguments.kScale, problem, place)
-            store(row, destinations.keys, problem, place, problem.headDimK)
-            guard let valueCache = destinations.values else { continue }
-            load(values, place, row, problem.headDimV)
-            scaleRow(row, problem.headDimV, arguments.vScale, problem, place)
-            store(row, valueCache, problem, place, problem.headDimV)
+          if case .dynamicTokenHead = arguments.kScale, problem.isLatent {
+            appendLatentRow(problem, arguments, keys, values, destinations, place, row)
+            continue
           }
+          write(
+            keys, destinations.keys, problem.headDimK, arguments.kScale, problem, place, row)
+          guard let target = destinations.values else { continue }
+          let isLikeKeys = problem.isLatent && arguments.vScale == .one
+          write(
+            values, target, problem.headDimV, isLikeKeys ? arguments.kScale : arguments.vScale,
+            problem, place, row)
         }
       }
     }
+  }
+
+  /// One row of k, v, ckv or kpe under its own scale.
+  private func write(
+    _ source: TensorView, _ cache: TensorView, _ dim: Int, _ scale: AppendScale,
+    _ problem: AppendProblem, _ place: RowPlace, _ row: UnsafeMutablePointer<Float>
+  ) {
+    if scale == .one && problem.sourceType == problem.cacheType {
+      copy(source, place, cache, problem, dim)
+      return
+    }
+    load(source, place, row, dim)
+    scaleRow(row, dim, scale, problem, place)
+    store(row, cache, problem, place, dim)
   }
 
   private func copy(
@@ -51,7 +60,8 @@ extension CPUEngine {
       from: from + offset * bytes, byteCount: dim * bytes)
   }
 
-  private func appendLatent(
+  /// A token-head scale covers the whole latent row, ckv and kpe.
+  private func appendLatentRow(
     _ problem: AppendProblem, _ arguments: AppendArguments, _ keys: TensorView,
     _ values: TensorView, _ destinations: AppendDestinations, _ place: RowPlace,
     _ row: UnsafeMutablePointer<Float>
@@ -59,12 +69,7 @@ extension CPUEngine {
     let (ckv, kpe) = (problem.headDimK, problem.headDimV)
     load(keys, place, row, ckv)
     load(values, place, row + ckv, kpe)
-    if arguments.vScale == .one {
-      scaleRow(row, ckv + kpe, arguments.kScale, problem, place)
-    } else {
-      scaleRow(row, ckv, arguments.kScale, problem, place)
-      scaleRow(row + ckv, kpe, arguments.vScale, problem, place)
-    }
+    scaleRow(row, ckv + kpe, arguments.kScale, problem, place)
     store(row, destinations.keys, problem, place, ckv)
     if let target = destinations.values { store(row + ckv, target, problem, place, kpe) }
   }
@@ -117,13 +122,6 @@ extension CPUEngine {
     guard let base = cache.mutableHostPointer else { return }
     let offset = place.offset(cache, problem.layout) * problem.cacheType.byteCount
     kernels.narrow(problem.cacheType)(row, base + offset, dim, problem.cacheType.saturates)
-  }
-}
-
-extension AppendProblem {
-  /// Nothing to convert and nothing to scale.
-  fileprivate func copiesBits(_ arguments: AppendArguments) -> Bool {
-    sourceType == cacheType && arguments.kScale == .one && arguments.vScale == .one
   }
 }
 

@@ -3,7 +3,10 @@ internal import Synchronization
 /// Sizes of the buffers that one thread needs for tiles of a problem.
 struct ScratchShape: Sendable, Hashable {
   var rows: Int
+  /// Keys of the longest block of the online softmax.
   var keys: Int
+  /// Keys of the longest block whose K or V is widened.
+  var panelKeys: Int
   var headDimQK: Int
   var headDimVO: Int
 }
@@ -26,11 +29,11 @@ final class Scratch: @unchecked Sendable {
   let l: UnsafeMutablePointer<Float>
   /// State of rows kept aside while others are recomputed: o, m, l.
   let kept: UnsafeMutablePointer<Float>
-  /// K widened: transposed `[headDimQK, keys]`, or rotated rows `[keys, headDimQK]`.
+  /// K widened and rotated `[panelKeys, headDimQK]`.
   let k: UnsafeMutablePointer<Float>
-  /// Second K buffer, for packing rotated rows.
+  /// K widened and transposed `[headDimQK, panelKeys]`.
   let kPacked: UnsafeMutablePointer<Float>
-  /// V widened `[keys, headDimVO]`.
+  /// V widened `[panelKeys, headDimVO]`.
   let v: UnsafeMutablePointer<Float>
   /// One row of zeros, wide enough for any element type.
   let zeros: UnsafeMutablePointer<Float>
@@ -52,11 +55,11 @@ final class Scratch: @unchecked Sendable {
       return offset
     }
     let (rows, keys, dqk, dvo) = (shape.rows, shape.keys, shape.headDimQK, shape.headDimVO)
-    let widest = max(dqk, dvo)
+    let (panel, widest) = (shape.panelKeys, max(dqk, dvo))
     let offsets = [
       reserve(rows * dqk * 4), reserve(rows * keys * 4), reserve(rows * dvo * 4), reserve(rows * 4),
-      reserve(rows * 4), reserve(rows * (dvo + 2) * 4), reserve(keys * dqk * 4),
-      reserve(keys * dqk * 4), reserve(keys * dvo * 4), reserve(widest * 4), reserve(dqk * 2 * 8),
+      reserve(rows * 4), reserve(rows * (dvo + 2) * 4), reserve(panel * dqk * 4),
+      reserve(panel * dqk * 4), reserve(panel * dvo * 4), reserve(widest * 4), reserve(dqk * 2 * 8),
       reserve(keys * 8), reserve(keys * 8), reserve(keys * 8), reserve(keys * 4),
     ]
     let storage = UnsafeMutableRawPointer.allocate(byteCount: max(total, 64), alignment: 64)

@@ -3,7 +3,9 @@
 /// Storage types have no arithmetic: widen to `Float`, compute, narrow once. Equality and hashing
 /// compare bit patterns, so `+0 != -0` and a NaN equals itself; compare `float` for numeric
 /// equality.
-public protocol MiniFloat: Hashable, Sendable, CustomStringConvertible {
+public protocol MiniFloat: Hashable, Sendable, CustomStringConvertible, ExpressibleByFloatLiteral,
+  ExpressibleByIntegerLiteral
+{
   /// The unsigned integer of the same width.
   associatedtype BitPattern: FixedWidthInteger & UnsignedInteger & Sendable
 
@@ -20,6 +22,14 @@ public protocol MiniFloat: Hashable, Sendable, CustomStringConvertible {
 // MARK: - Conversions
 
 extension MiniFloat {
+  /// A literal, rounded once from float64, saturating: `let one: Half = 1`, `Half(1.5)`.
+  @inlinable
+  public init(floatLiteral value: Double) { self.init(value, overflow: .saturate) }
+
+  /// A literal, rounded once from float64, saturating.
+  @inlinable
+  public init(integerLiteral value: Int) { self.init(Double(value), overflow: .saturate) }
+
   /// Rounds to nearest even; `overflow` decides what lies beyond the range. NaN keeps its sign and
   /// becomes the canonical quiet NaN.
   @inlinable

@@ -65,15 +65,19 @@ public struct AttentionSchedule: Sendable, Hashable {
       }
       let split = policy.splitSize(rows: rows, options: problem.options)
       // Longest rows first: with a causal mask the last rows see the most keys.
-      let starts = Array(stride(from: 0, to: rows, by: policy.tileRows).reversed())
-      for kvHead in 0..<problem.shape.kvHeadCount {
+      let starts = stride(from: 0, to: rows, by: policy.tileRows).reversed()
+      // One row tile (decode): all heads of a split follow each other, because in NHD they share
+      // pages. Several (prefill): all rows of a head follow each other and find its keys in the cache.
+      let heads = 0..<problem.shape.kvHeadCount
+      let headGroups = rows <= policy.tileRows ? [heads] : heads.map { $0..<$0 + 1 }
+      for headGroup in headGroups {
         for start in starts {
           let end = min(start + policy.tileRows, rows)
           let queries = (start / group)..<((end - 1) / group + 1)
           let keys = problem.mask.keyRange(
             queries: queries, qoLength: qoLength, kvLength: kvLength)
           try append(
-            request: r, kvHead: kvHead, rows: start..<end, keys: keys, split: split,
+            request: r, kvHeads: headGroup, rows: start..<end, keys: keys, split: split,
             headDimVO: problem.shape.headDimVO, operation: operation)
         }
       }
@@ -81,38 +85,44 @@ public struct AttentionSchedule: Sendable, Hashable {
   }
 
   private mutating func append(
-    request: Int, kvHead: Int, rows: Range<Int>, keys: Range<Int>, split: Int, headDimVO: Int,
-    operation: String
+    request: Int, kvHeads: Range<Int>, rows: Range<Int>, keys: Range<Int>, split: Int,
+    headDimVO: Int, operation: String
   ) throws(ArgumentError) {
-    var tile = WorkTile(
-      request: Int32(request), kvHead: Int32(kvHead), rowStart: Int32(rows.lowerBound),
-      rowEnd: Int32(rows.upperBound), keyStart: Int32(keys.lowerBound),
-      keyEnd: Int32(keys.upperBound), partial: -1)
     let first = keys.lowerBound / split
     let last = keys.isEmpty ? first : (keys.upperBound - 1) / split
-    if first == last {
-      tiles.append(tile)
-      return
-    }
+    let splits = last - first + 1
     let firstPartial = partialOffsets.count - 1
-    let (partialEnd, overflow) = firstPartial.addingReportingOverflow(last - first + 1)
-    guard !overflow, partialEnd <= Int(Int32.max) else {
-      throw ArgumentError(
-        operation: operation, "the number of splits must fit 31 bits", found: "\(last - first + 1)",
-        remedy: "Choose a larger splitSize.")
+    if splits > 1 {
+      let (partials, overflow) = splits.multipliedReportingOverflow(by: kvHeads.count)
+      guard !overflow, partials <= Int(Int32.max) - firstPartial else {
+        throw ArgumentError(
+          operation: operation, "the number of splits must fit 31 bits",
+          found: "\(splits) for each of \(kvHeads.count) heads",
+          remedy: "Choose a larger splitSize.")
+      }
     }
     for index in first...last {
-      tile.keyStart = Int32(max(index * split, keys.lowerBound))
-      tile.keyEnd = Int32(index == last ? keys.upperBound : (index + 1) * split)
-      tile.partial = Int32(partialOffsets.count - 1)
-      tiles.append(tile)
-      partialOffsets.append(workspaceFloatCount + rows.count * (headDimVO + 2))
+      for kvHead in kvHeads {
+        let partial = firstPartial + (kvHead - kvHeads.lowerBound) * splits + index - first
+        let end = index == last ? keys.upperBound : (index + 1) * split
+        tiles.append(
+          WorkTile(
+            request: Int32(request), kvHead: Int32(kvHead), rowStart: Int32(rows.lowerBound),
+            rowEnd: Int32(rows.upperBound), keyStart: Int32(max(index * split, keys.lowerBound)),
+            keyEnd: Int32(end), partial: splits == 1 ? -1 : Int32(partial)))
+      }
     }
-    merges.append(
-      MergeGroup(
-        request: Int32(request), kvHead: Int32(kvHead), rowStart: Int32(rows.lowerBound),
-        rowEnd: Int32(rows.upperBound), firstPartial: Int32(firstPartial),
-        partialCount: Int32(last - first + 1)))
+    guard splits > 1 else { return }
+    let size = rows.count * (headDimVO + 2)
+    for kvHead in kvHeads {
+      merges.append(
+        MergeGroup(
+          request: Int32(request), kvHead: Int32(kvHead), rowStart: Int32(rows.lowerBound),
+          rowEnd: Int32(rows.upperBound),
+          firstPartial: Int32(firstPartial + (kvHead - kvHeads.lowerBound) * splits),
+          partialCount: Int32(splits)))
+      for _ in 0..<splits { partialOffsets.append(workspaceFloatCount + size) }
+    }
   }
 }
 

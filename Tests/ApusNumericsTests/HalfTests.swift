@@ -97,4 +97,12 @@ struct HalfTests {
       mismatches.expectNone()
     }
   #endif
+
+  @Test func `literals round once and saturate`() {
+    let one: Half = 1
+    #expect(one.bitPattern == 0x3C00)
+    #expect(Half(1.5).bitPattern == 0x3E00)
+    #expect(Float8E4M3(1000.0).bitPattern == 0x7E)
+    #expect((-2 as BFloat16).bitPattern == 0xC000)
+  }
 }

@@ -49,7 +49,8 @@ typedef void (*capus_widen_fn)(const void *src, float *dst, ptrdiff_t count);
 
 /// narrow: dst[i] = round_to_nearest_even(src[i]). saturate != 0: finite and infinite values beyond
 /// the range become the largest finite value. saturate == 0: they become infinity, or NaN in e4m3,
-/// which has no infinity. NaN becomes the canonical quiet NaN of its sign; f32 keeps all its bits.
+/// which has no infinity. NaN becomes the canonical quiet NaN of its sign. f32 is copied bit for
+/// bit in both cases: nothing is narrowed.
 typedef void (*capus_narrow_fn)(const float *src, void *dst, ptrdiff_t count, int saturate);
 
 /// pack_transposed: dst[c*ldd + j] = (float)k[j][c] for c < dim, j < tokens, and 0 for

@@ -1,0 +1,131 @@
+"""Tests of the generator of PERFORMANCE.md."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+import performance
+
+MACHINE = {"cpuModel": "A & B <CPU>", "coreCount": 2, "operatingSystem": "OS 1"}
+LIMITS = {"readBytesPerSecond": 40e9, "fmaFlopsPerSecond": 200e9}
+SHAPE = {
+    "batch": 1, "kvLength": 8192, "qoHeadCount": 32, "kvHeadCount": 8, "headDimQK": 128,
+    "q": "bf16", "kv": "bf16", "cache": "padded", "layout": "NHD",
+}
+
+
+def base(kind, date, cases):
+    return {
+        "schema": 1, "kind": kind, "date": date, "commit": "0123456789abcdef", "machine": MACHINE,
+        "instructionSet": "avx512", "threads": 2, "limits": LIMITS, "cases": cases, "skipped": [],
+    }
+
+
+def compare(date, seconds):
+    side = {"medianSeconds": seconds, "bytesPerSecond": 4e7 / seconds, "flopsPerSecond": 1e9}
+    peer = side | {"medianSeconds": 8 * seconds, "way": "hnd gqa default"}
+    case = {
+        "name": "one", "operator": "batchDecode", "shape": SHAPE,
+        "work": {"bytes": 40_000_000, "flops": 1000}, "apus": side, "torch": peer, "ratio": 8.0,
+        "ratioRange": [7.5, 8.5],
+    }
+    torch = {"version": "9.9", "threads": 2}
+    return base("cpu-compare", date, [case]) | {"isFull": False, "torch": torch, "rounds": 3}
+
+
+def bench(date, seconds, quick=False):
+    case = {
+        "name": "two", "operator": "batchDecode", "shape": SHAPE,
+        "work": {"bytes": 40_000_000, "flops": 1000}, "time": {"medianSeconds": seconds},
+        "bytesPerSecond": 4e7 / seconds, "flopsPerSecond": 1e6,
+    }
+    return base("apus-bench", date, [case]) | {"suite": "decode", "isQuick": quick}
+
+
+class PerformanceTests(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        self.results = self.root / "Benchmarks/Results/cpu"
+        self.results.mkdir(parents=True)
+
+    def put(self, name, report):
+        (self.results / name).write_text(json.dumps(report))
+
+    def test_no_results_say_how_to_make_them(self):
+        files = performance.render(self.root)
+        self.assertEqual(list(files), ["PERFORMANCE.md"])
+        self.assertIn("No results are stored yet", files["PERFORMANCE.md"])
+
+    def test_the_newest_of_each_kind_is_shown(self):
+        self.put("b.json", compare("2026-01-02T00:00:00Z", 0.002))
+        self.put("a.json", compare("2026-01-03T00:00:00Z", 0.004))
+        page = performance.render(self.root)["PERFORMANCE.md"]
+        self.assertIn("4.00 ms", page)
+        self.assertNotIn("2.00 ms", page)
+
+    def test_ratio_limit_and_source_stand_in_the_row(self):
+        self.put("a.json", compare("2026-01-03T00:00:00Z", 0.002))
+        page = performance.render(self.root)["PERFORMANCE.md"]
+        # 40 MB at 40 GB/s take 1 ms at least: half of 2 ms.
+        self.assertIn("| `one` | 2.00 ms | 20.0 | 1.00 | 50 % | 16.0 ms |", page)
+        self.assertIn("**8.0** (7.5–8.5)", page)
+        self.assertIn("[Benchmarks/Results/cpu/a.json](Benchmarks/Results/cpu/a.json)", page)
+        self.assertIn("`0123456789ab`", page)
+
+    def test_uncommitted_changes_are_admitted(self):
+        report = bench("2026-01-03T00:00:00Z", 0.002) | {"commit": "0123456789abcdef-dirty"}
+        self.put("a.json", report)
+        page = performance.render(self.root)["PERFORMANCE.md"]
+        self.assertIn("`0123456789ab with changes`", page)
+
+    def test_the_arithmetic_limit_counts_where_it_is_the_longer(self):
+        work = {"bytes": 40, "flops": 200_000_000}
+        self.assertAlmostEqual(performance.of_limit(work, 0.002, LIMITS), 0.5)
+
+    def test_decode_is_a_table_of_types(self):
+        self.put("a.json", bench("2026-01-03T00:00:00Z", 0.002))
+        page = performance.render(self.root)["PERFORMANCE.md"]
+        self.assertIn("| batch 1, kv 8k, heads 32/8, d 128 | 20.0 (50 %) |", page)
+
+    def test_quick_runs_are_no_results(self):
+        self.put("a.json", bench("2026-01-03T00:00:00Z", 0.002, quick=True))
+        self.assertIn("No results", performance.render(self.root)["PERFORMANCE.md"])
+
+    def test_an_unknown_kind_is_refused(self):
+        self.put("a.json", base("mystery", "2026-01-03T00:00:00Z", []))
+        with self.assertRaisesRegex(performance.UnknownKind, "found mystery"):
+            performance.render(self.root)
+
+    def test_an_unknown_schema_is_refused(self):
+        self.put("a.json", bench("2026-01-03T00:00:00Z", 0.002) | {"schema": 2})
+        with self.assertRaisesRegex(performance.UnknownKind, "must be 1; found 2"):
+            performance.render(self.root)
+
+    def test_the_chart_is_well_formed(self):
+        self.put("a.json", compare("2026-01-03T00:00:00Z", 0.002))
+        svg = performance.render(self.root)[performance.CHART]
+        root = xml.etree.ElementTree.fromstring(svg)
+        words = [e.text for e in root.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertIn("read bandwidth 40.0", words)
+        self.assertTrue(any("A & B <CPU>" in w for w in words))
+
+    def test_stale_files_are_named(self):
+        self.put("a.json", compare("2026-01-03T00:00:00Z", 0.002))
+        files = performance.render(self.root)
+        self.assertEqual(performance.stale(self.root, files), sorted(files))
+        for name, text in files.items():
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(text)
+        self.assertEqual(performance.stale(self.root, files), [])
+        (self.root / "PERFORMANCE.md").write_text("edited")
+        self.assertEqual(performance.stale(self.root, files), ["PERFORMANCE.md"])
+        (self.results / "a.json").unlink()
+        self.assertIn(performance.CHART, performance.stale(self.root, performance.render(self.root)))
+
+
+if __name__ == "__main__":
+    unittest.main()
