@@ -24,9 +24,16 @@ let package = Package(
     // L0: C micro-kernels, one file per instruction set.
     .target(name: "CApusSIMD"),
 
+    // L0 and L2: the CUDA driver's declarations and the runtime over it.
+    .target(name: "CApusDriver"),
+    .target(name: "ApusCUDA", dependencies: ["CApusDriver"], swiftSettings: settings),
+
     // L1: numbers and the contract.
     .target(name: "ApusNumerics", swiftSettings: settings),
     .target(name: "ApusCore", dependencies: ["ApusNumerics"], swiftSettings: settings),
+
+    // L2: the kernel language's typed IR, its verifier and its passes.
+    .target(name: "ApusIR", dependencies: ["ApusNumerics"], swiftSettings: settings),
 
     // L4: planning, back ends and the float64 definition.
     .target(name: "ApusPlanner", dependencies: ["ApusCore"], swiftSettings: settings),
@@ -62,6 +69,20 @@ let package = Package(
     .target(
       name: "ApusTestSupport", dependencies: ["ApusCore", "ApusNumerics"],
       path: "Tests/ApusTestSupport", swiftSettings: settings),
+    // A CUDA driver in memory, and the checks of a real one, which the executable runs on a GPU.
+    .target(
+      name: "ApusCUDATestSupport", dependencies: ["ApusCUDA", "CApusDriver"],
+      path: "Tests/ApusCUDATestSupport", swiftSettings: settings),
+    .executableTarget(
+      name: "ApusGPUCheck", dependencies: ["ApusCUDA", "ApusCUDATestSupport"],
+      path: "Tests/ApusGPUCheck", swiftSettings: settings),
+    .testTarget(
+      name: "ApusCUDATests",
+      dependencies: ["ApusCUDA", "ApusCUDATestSupport", "CApusDriver"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ApusIRTests", dependencies: ["ApusIR", "ApusNumerics", "ApusTestSupport"],
+      swiftSettings: settings),
     .testTarget(
       name: "ApusPlannerTests",
       dependencies: ["ApusPlanner", "ApusCore", "ApusNumerics", "ApusTestSupport"],

@@ -1,0 +1,175 @@
+/// Registers of asynchronous products rest while they are in flight, and fences stand where the
+/// hardware needs them.
+///
+/// Abstract execution over the structured regions tracks, at each node, the products issued but
+/// not committed and the committed groups that no wait has covered, each as the set of registers
+/// it owns: accumulators and A registers. Any touch of such a register is reported, except as D
+/// or A of a further product. It also tracks registers written since the last `wgmma.fence`: a
+/// product that takes one of them is reported, as is the first product without a fence.
+///
+/// Branches join by union, the newest groups aligned; loops run until nothing changes (the sets
+/// only grow and groups beyond eight merge, so this ends). At the end of the kernel nothing may be
+/// in flight.
+enum AccumulatorRule: VerifierRule {
+  static let rule = Diagnostic.Rule.accumulators
+
+  static func check(_ kernel: KernelIR, _ report: inout Report) {
+    var walker = Walker(kernel: kernel)
+    let end = walker.walk(kernel.body, from: State(), &report)
+    if let place = kernel.body.nodes.last?.location, end.isReachable, !end.inFlight.isEmpty {
+      report.add(
+        rule, at: place, "every wgmma must be waited for before the kernel ends",
+        found: "\(end.inFlight.count) registers in flight",
+        remedy: "Commit and wait with pending 0.")
+    }
+  }
+
+  private struct State: Equatable {
+    var isReachable = true
+    var isFenced = false
+    var issued: Set<ValueID> = []
+    /// Oldest first.
+    var groups: [Set<ValueID>] = []
+    /// Everything issued or in a group.
+    var inFlight: Set<ValueID> = []
+    var written: Set<ValueID> = []
+
+    static let unreachable = State(isReachable: false)
+
+    func joined(_ other: State) -> State {
+      guard isReachable else { return other }
+      guard other.isReachable else { return self }
+      var result = self
+      result.isFenced = isFenced && other.isFenced
+      result.issued.formUnion(other.issued)
+      result.inFlight.formUnion(other.inFlight)
+      result.written.formUnion(other.written)
+      let count = max(groups.count, other.groups.count)
+      result.groups = (0..<count).map { index in
+        func group(_ state: State) -> Set<ValueID> {
+          let own = index - (count - state.groups.count)
+          return own >= 0 ? state.groups[own] : []
+        }
+        return group(self).union(group(other))
+      }
+      return result
+    }
+
+    mutating func wait(pending: Int) {
+      groups = Array(groups.suffix(pending))
+      inFlight = groups.reduce(issued) { $0.union($1) }
+    }
+
+    mutating func commit() {
+      groups.append(issued)
+      issued = []
+      if groups.count > 8 { groups[1].formUnion(groups.removeFirst()) }
+    }
+  }
+
+  private struct Walker {
+    let kernel: KernelIR
+    private var breaks: [State] = []
+    private var continues: [State] = []
+
+    init(kernel: KernelIR) { self.kernel = kernel }
+
+    mutating func walk(_ region: Region, from start: State, _ report: inout Report) -> State {
+      var state = start
+      for node in region.nodes {
+        guard state.isReachable else { break }
+        state = step(node, state, &report)
+      }
+      return state
+    }
+
+    private mutating func step(_ node: Node, _ old: State, _ report: inout Report) -> State {
+      var state = old
+      touch(node, &state, &report)
+      switch node.op {
+      case .tensorCore(.wgmmaFence):
+        state.isFenced = true
+        state.written = []
+      case .tensorCore(.wgmmaCommit): state.commit()
+      case .tensorCore(.wgmmaWait(let pending)):
+        state.wait(pending: pending)
+      case .control(.if):
+        var end = node.regions.count < 2 ? state : State.unreachable
+        for region in node.regions { end = end.joined(walk(region, from: state, &report)) }
+        return end
+      case .control(.roles):
+        var end = state
+        for region in node.regions { end = end.joined(walk(region, from: state, &report)) }
+        return end
+      case .control(.loop): return loop(node.regions[0], from: state, &report)
+      case .control(.breakIf), .control(.continueIf):
+        if case .control(.breakIf) = node.op, let last = breaks.indices.last {
+          breaks[last] = breaks[last].joined(state)
+        } else if let last = continues.indices.last {
+          continues[last] = continues[last].joined(state)
+        }
+        if node.operands.first?.constant?.bits == 1 { return .unreachable }
+      case .control(.exit), .control(.trap):
+        if !state.inFlight.isEmpty, case .control(.exit) = node.op {
+          report.add(
+            rule, at: node.location, "every wgmma must be waited for before a thread exits",
+            found: "\(state.inFlight.count) registers in flight")
+        }
+        return .unreachable
+      default: break
+      }
+      return state
+    }
+
+    private mutating func loop(
+      _ body: Region, from start: State, _ report: inout Report
+    ) -> State {
+      var head = start
+      while true {
+        breaks.append(.unreachable)
+        continues.append(.unreachable)
+        let end = walk(body, from: head, &report).joined(continues.removeLast())
+        let exit = breaks.removeLast()
+        let next = head.joined(end)
+        if next == head { return exit }
+        head = next
+      }
+    }
+
+    /// Reports touches of resting registers and missing fences; notes writes.
+    private func touch(_ node: Node, _ state: inout State, _ report: inout Report) {
+      if case .tensorCore(.wgmma(let shape)) = node.op {
+        let owned =
+          node.results
+          + node.operands.dropFirst(shape.accumulatorCount).prefix(shape.aCount)
+          .compactMap(\.valueID).filter { kernel[$0].type.bitWidth == 32 }
+        if !state.isFenced {
+          report.add(
+            rule, at: node.location, "wgmma.fence must precede the first wgmma",
+            found: "none on some path")
+        } else if let stale = owned.first(where: state.written.contains) {
+          report.add(
+            rule, at: node.location,
+            "wgmma.fence must stand between writes of registers and the wgmma that takes them",
+            found: "\(report.name(stale)) written after the last fence")
+        }
+        state.issued.formUnion(owned)
+        state.inFlight.formUnion(owned)
+        return
+      }
+      if !state.inFlight.isEmpty {
+        let touched = node.operands.compactMap(\.valueID) + node.results
+        if let value = touched.first(where: state.inFlight.contains) {
+          report.add(
+            rule, at: node.location,
+            "registers of a wgmma must rest until its group is waited for",
+            found: "\(report.name(value)) touched by \(node.op.mnemonic)",
+            remedy: "Wait for the group first, or use other registers.")
+        }
+      }
+      if node.op != .movement(.variable) || !node.operands.isEmpty {
+        state.written.formUnion(node.results)
+      }
+    }
+  }
+}

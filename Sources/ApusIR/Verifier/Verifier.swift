@@ -1,0 +1,69 @@
+/// Checks a kernel against the rules of the language and of a target.
+///
+/// Rules run in three stages; a stage that finds something ends the run, since later rules rely on
+/// what earlier ones establish: well-formed tables and nesting, then types and definitions, then
+/// the analyses of asynchronous work and resources.
+public enum Verifier {
+  /// Every violation found, empty for a valid kernel; each place is reported once per rule.
+  public static func verify(_ kernel: KernelIR, target: Target) -> [Diagnostic] {
+    for stage in stages {
+      var report = Report(kernel: kernel, target: target)
+      for rule in stage { rule.check(kernel, &report) }
+      if !report.diagnostics.isEmpty { return report.diagnostics }
+    }
+    return []
+  }
+
+  /// Throws unless every kernel of the module verifies.
+  public static func check(_ module: ModuleIR, target: Target) throws(VerificationError) {
+    var diagnostics: [Diagnostic] = []
+    for kernel in module.kernels { diagnostics += verify(kernel, target: target) }
+    if !diagnostics.isEmpty { throw VerificationError(diagnostics: diagnostics) }
+  }
+
+  private static let stages: [[any VerifierRule.Type]] = [
+    [StructureRule.self],
+    [
+      TypeRule.self, DefinitionRule.self, VariableRule.self, ImmediateRule.self, TargetRule.self,
+      SharedMemoryRule.self,
+    ],
+    [
+      AccumulatorRule.self, RegisterRule.self, NamedBarrierRule.self, MBarrierRule.self,
+      RingRule.self,
+      AsyncGroupRule.self,
+    ],
+  ]
+}
+
+/// One rule; its file says what it establishes.
+protocol VerifierRule: Sendable {
+  static var rule: Diagnostic.Rule { get }
+  static func check(_ kernel: KernelIR, _ report: inout Report)
+}
+
+/// Collects diagnostics of one kernel and target.
+struct Report {
+  let kernel: KernelIR
+  let target: Target
+  private(set) var diagnostics: [Diagnostic] = []
+
+  init(kernel: KernelIR, target: Target) {
+    self.kernel = kernel
+    self.target = target
+  }
+
+  mutating func add(
+    _ rule: Diagnostic.Rule, at location: SourceLocation? = nil, _ requirement: String,
+    found: String, remedy: String? = nil
+  ) {
+    let place =
+      location ?? kernel.body.nodes.first?.location ?? SourceLocation(fileID: "", line: 0)
+    let diagnostic = Diagnostic(
+      kernel: kernel.symbol, rule: rule, location: place, requirement: requirement, found: found,
+      remedy: remedy)
+    if !diagnostics.contains(diagnostic) { diagnostics.append(diagnostic) }
+  }
+
+  /// `%name12` of a value.
+  func name(_ value: ValueID) -> String { TextPrinter.name(of: value, in: kernel) }
+}
