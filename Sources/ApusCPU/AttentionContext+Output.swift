@@ -62,8 +62,7 @@ extension AttentionContext {
       for partial in indices {
         let state = partials + partialOffsets[partial]
         let partialL = state[rows + index]
-        if partialL == 0 { continue }
-        // Only a NaN sum stands beside m = −∞: weight 1 hands it on.
+        // A split without weight (m = −∞) still hands on what 0 · NaN made of its O, and a NaN sum.
         let weight =
           state[index] == -.infinity ? 1 : exponential2(Double(state[index]) - Double(m))
         l += Double(partialL) * weight

@@ -25,12 +25,11 @@ extension AttentionContext {
       if let rope = problem.modification.rope {
         rotate(target, rope, position: position0 + query)
       }
-      let factor =
-        Double(problem.softmaxScale) * Double(scales.q[head]) * Double(scales.k[kvHead]) * base2
-      kernels.scale(target, Int32(headDimQK), Float(factor))
-      if let latent = problem.latent, latent.kpe > 0, scales.kpeRatio[kvHead] != 1 {
-        kernels.scale(target + latent.ckv, Int32(latent.kpe), scales.kpeRatio[kvHead])
-      }
+      let factor = Double(problem.softmaxScale) * Double(scales.q[head]) * base2
+      let width = problem.latent?.ckv ?? headDimQK
+      kernels.scale(target, Int32(width), Float(factor * Double(scales.k[kvHead])))
+      kernels.scale(
+        target + width, Int32(headDimQK - width), Float(factor * Double(scales.kpe[kvHead])))
     }
   }
 

@@ -123,7 +123,8 @@ extension AttentionContext {
   /// A hidden key has P = 0, but 0 · NaN is NaN: a NaN or infinity in a V row (or its scale) that one
   /// row sees and another does not would leak. Rows with non-finite results are recomputed with zeros
   /// in place of what they do not see. The arithmetic is otherwise the same, so a finite value in the
-  /// hidden place would have given the same bits.
+  /// hidden place would have given the same bits. The price is one pass over the tile for each
+  /// affected row, paid only where a cache holds NaN or infinities.
   private func repairHiddenNonFinite(_ tile: WorkTile, _ scratch: Scratch) {
     let rows = tile.rows.count
     func isAffected(_ row: Int) -> Bool {

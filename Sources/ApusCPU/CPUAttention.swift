@@ -24,7 +24,7 @@ public enum CPUAttention {
   public static let tiling = TilingPolicy()
 
   /// Plans a validated problem.
-  public static func plan(
+  package static func plan(
     _ problem: AttentionProblem, operation: String
   ) throws(ArgumentError) -> CPUAttentionPlan {
     var compressed = problem
@@ -41,7 +41,7 @@ extension CPUEngine {
   ///
   /// - Parameter workspace: at least `plan.workspaceByteCount` bytes aligned to 4, or nil when the
   ///   plan needs none.
-  public func run(
+  package func run(
     _ plan: CPUAttentionPlan, _ arguments: AttentionArguments,
     workspace: UnsafeMutableRawPointer?
   ) {
@@ -52,7 +52,7 @@ extension CPUEngine {
     let merges = plan.schedule.merges
     let isParallel = isWorthThreads(plan)
     let scratches = WorkerScratches(
-      pool: scratchPool, shape: context.scratchShape, threads.threadCount)
+      pool: scratchPool, shape: context.scratchShape, isParallel ? threads.threadCount : 1)
     threads.forEach(tiles.count, parallel: isParallel) { iteration, worker in
       context.process(tiles[iteration], scratches[worker])
     }

@@ -1,4 +1,4 @@
-public import ApusCore
+package import ApusCore
 internal import ApusNumerics
 internal import CApusSIMD
 
@@ -6,7 +6,7 @@ extension CPUEngine {
   /// Writes validated new tokens into a cache: `stored = round(value / scale)` with the quotient
   /// rounded to f32 first, saturating in types narrower than f32. Without a scale and with equal
   /// types the bits are copied.
-  public func append(
+  package func append(
     _ problem: AppendProblem, _ arguments: AppendArguments, destinations: AppendDestinations
   ) {
     let keys = arguments.keys.insertingMiddleHead(problem.kvHeadCount)

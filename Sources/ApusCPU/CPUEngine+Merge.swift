@@ -1,10 +1,10 @@
-public import ApusCore
+package import ApusCore
 internal import ApusNumerics
 internal import CApusSIMD
 
 extension CPUEngine {
   /// Merges validated attention states.
-  public func merge(_ arguments: MergeArguments) {
+  package func merge(_ arguments: MergeArguments) {
     let convention = arguments.convention
     switch arguments.states {
     case .two(let aV, let aS, let bV, let bS, let v, let s):
@@ -57,7 +57,8 @@ extension CPUEngine {
     for input in inputs {
       let logit = input.logit(row, head, convention)
       if logit == -.infinity { continue }
-      let weight = logit == greatest ? 1 : exponential2(Double(logit) - Double(greatest))
+      // ∞ − ∞ is NaN: a state that claims infinite weight has no mean.
+      let weight = exponential2(Double(logit) - Double(greatest))
       total += weight
       input.load(row, head, widened, dim, kernels)
       let factor = Float(weight)

@@ -1,8 +1,8 @@
-public import ApusCore
+package import ApusCore
 
 extension CPUEngine {
   /// Packs validated booleans, segment after segment.
-  public func packBits(_ arguments: PackBitsArguments) {
+  package func packBits(_ arguments: PackBitsArguments) {
     let bytes = PackBitsArguments.byteIndptr(arguments.indptr)
     let isParallel = arguments.indptr.end > 1_000_000
     threads.forEach(arguments.indptr.batch, parallel: isParallel) { segment, _ in

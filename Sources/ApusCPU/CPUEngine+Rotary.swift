@@ -1,11 +1,11 @@
-public import ApusCore
+package import ApusCore
 internal import ApusNumerics
 internal import CApusSIMD
 
 extension CPUEngine {
   /// Rotates validated q and k rows by their positions, with float64 angles and one rounding of each
   /// result to f32 before the storage type.
-  public func rotate(_ arguments: RotaryArguments) {
+  package func rotate(_ arguments: RotaryArguments) {
     let rows = arguments.positions.count
     let heads = arguments.q.shape[1] + arguments.k.shape[1]
     let dim = arguments.q.shape[2]

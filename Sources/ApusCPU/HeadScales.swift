@@ -10,8 +10,8 @@ struct HeadScales: Sendable {
   let k: [Float]
   /// Per KV head; 1 where the scale goes by token.
   let v: [Float]
-  /// Per KV head: scale of the kpe part over that of the latent.
-  let kpeRatio: [Float]
+  /// Per KV head: scale of the kpe part of a latent row.
+  let kpe: [Float]
   /// Token-head scale of k, and of v (of the latent for both with MLA).
   let kToken: RowAddress?
   let vToken: RowAddress?
@@ -25,11 +25,7 @@ struct HeadScales: Sendable {
     self.k = k
     let isLatent = problem.latent != nil
     v = isLatent ? k : Self.values(scales.v, kvHeads)
-    if scales.kpe == .one {
-      kpeRatio = [Float](repeating: 1, count: kvHeads)
-    } else {
-      kpeRatio = zip(Self.values(scales.kpe, kvHeads), k).map { $0 / $1 }
-    }
+    kpe = scales.kpe == .one ? k : Self.values(scales.kpe, kvHeads)
     kToken = Self.tokens(scales.k, problem)
     vToken = Self.tokens(isLatent ? scales.k : scales.v, problem)
   }

@@ -39,11 +39,10 @@ final class Scratch: @unchecked Sendable {
   let zeros: UnsafeMutablePointer<Float>
   /// Cosines and sines of the current position, and of one step: 4 × headDimQK / 2 doubles.
   let angles: UnsafeMutablePointer<Double>
-  /// Row pointers of K's two segments and of V.
+  /// Row pointers of a segment of K and of V.
   let kRows: UnsafeMutablePointer<UnsafeRawPointer?>
-  let k2Rows: UnsafeMutablePointer<UnsafeRawPointer?>
   let vRows: UnsafeMutablePointer<UnsafeRawPointer?>
-  /// Scale pointers per key.
+  /// Token-head scales per key.
   let keyScales: UnsafeMutablePointer<Float>
 
   init(_ shape: ScratchShape) {
@@ -60,7 +59,7 @@ final class Scratch: @unchecked Sendable {
       reserve(rows * dqk * 4), reserve(rows * keys * 4), reserve(rows * dvo * 4), reserve(rows * 4),
       reserve(rows * 4), reserve(rows * (dvo + 2) * 4), reserve(panel * dqk * 4),
       reserve(panel * dqk * 4), reserve(panel * dvo * 4), reserve(widest * 4), reserve(dqk * 2 * 8),
-      reserve(keys * 8), reserve(keys * 8), reserve(keys * 8), reserve(keys * 4),
+      reserve(keys * 8), reserve(keys * 8), reserve(keys * 4),
     ]
     let storage = UnsafeMutableRawPointer.allocate(byteCount: max(total, 64), alignment: 64)
     storage.initializeMemory(as: UInt8.self, repeating: 0, count: max(total, 64))
@@ -83,9 +82,8 @@ final class Scratch: @unchecked Sendable {
     zeros = floats(9)
     angles = (storage + offsets[10]).assumingMemoryBound(to: Double.self)
     kRows = pointers(11)
-    k2Rows = pointers(12)
-    vRows = pointers(13)
-    keyScales = floats(14)
+    vRows = pointers(12)
+    keyScales = floats(13)
   }
 
   deinit { storage.deallocate() }

@@ -16,6 +16,8 @@ public enum TileStatus: Sendable, Hashable {
 /// - window: key `j` is visible when `j ≥ position − windowLeft` (inclusive: windowLeft + 1 keys
 ///   together with causal);
 /// - custom: its bit is set.
+///
+/// - Precondition: of its methods: lengths and indices are those of a validated problem.
 public struct AttentionMask: Sendable, Hashable, CustomStringConvertible {
   /// Bottom-right aligned causal mask.
   public var isCausal: Bool

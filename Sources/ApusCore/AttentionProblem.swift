@@ -45,7 +45,7 @@ public struct ExecutionOptions: Sendable, Hashable, CustomStringConvertible {
   public var precision: Precision
   /// Keys per split of a long context; nil lets the planner choose.
   public var splitSize: Int?
-  /// Refuses splitting altogether.
+  /// Refuses splitting altogether; `splitSize` is then ignored.
   public var disablesSplitKV: Bool
   /// Fixes splits so that a request's bits do not depend on its neighbours.
   public var isBatchInvariant: Bool

@@ -9,8 +9,8 @@ public enum Support: Sendable, Hashable {
   public var isSupported: Bool { self == .supported }
 }
 
-/// A planned attention: a value that can be printed, compared through its description, and run any
-/// number of times with different tensors.
+/// A planned attention: a value that can be printed and run any number of times with different
+/// tensors.
 public protocol AttentionPlan: Sendable, CustomStringConvertible {
   /// What was planned.
   var problem: AttentionProblem { get }

@@ -54,6 +54,8 @@ public struct CustomMask: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// Visibility of key `j` for query `i` of request `r`, whose KV length is `kvLength`.
+  ///
+  /// - Precondition: the mask passes `Validator.requireCustomMask`, and the indices are in range.
   @inlinable public func allows(request r: Int, _ i: Int, _ j: Int, kvLength: Int) -> Bool {
     let index = i * kvLength + j
     return bytes[byteIndptr.offsets[r] + index >> 3] & bitOrder.bit(index) != 0

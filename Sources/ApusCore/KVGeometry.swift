@@ -19,6 +19,8 @@ public enum KVGeometry: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// Tokens of request `r`.
+  ///
+  /// - Precondition: the lists pass `Validator.requireGeometry`, and `r` is in `0..<batch`.
   public func length(_ r: Int) -> Int {
     switch self {
     case .ragged(let indptr): indptr.length(r)

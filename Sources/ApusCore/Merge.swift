@@ -32,6 +32,14 @@ public struct MergeArguments: Sendable, Hashable {
 }
 
 extension MergeArguments {
+  /// Whether there is no row or no head to write: other extents may then be anything.
+  public var isEmpty: Bool {
+    switch states {
+    case .two(_, _, _, _, _, let s), .inPlace(_, let s, _, _, _), .many(_, _, _, let s):
+      s.shape.contains(0)
+    }
+  }
+
   private static let floats: [ScalarType] = [.f32, .f16, .bf16, .e4m3, .e5m2]
 
   /// Checks every tensor.

@@ -2,6 +2,9 @@
 ///
 /// Token `t` of request `r` lives in slot `t % pageSize` of page `page(r, t / pageSize)`.
 /// Pages may be shared between requests and may appear in any order.
+///
+/// - Precondition: of `length`, `pageCount`, `page`, `greatestPage` and `compressed`: the lists pass
+///   `Validator.requirePageTable`. Initialisers, `batch` and `description` take any.
 public struct PageTable: Sendable, Hashable {
   /// How the lists are stored.
   public enum Form: Sendable, Hashable {

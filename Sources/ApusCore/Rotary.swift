@@ -99,7 +99,7 @@ extension RotaryArguments {
         found: "\(table.memory)")
       let width = table.shape.last ?? 0
       validator.require(
-        width.isMultiple(of: 2) && (2...Swift.max(dim, 2)).contains(width),
+        width.isMultiple(of: 2) && width >= 2 && width <= dim,
         "cosSinCache must have an even width in 2…\(dim) (head dimension)", found: "\(width)")
       limit = Swift.max(table.shape.first ?? 0, 0) - 1
     }

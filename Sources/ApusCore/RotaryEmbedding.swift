@@ -100,6 +100,7 @@ extension Validator {
   /// Checks a rotary embedding against the dimension it rotates.
   public mutating func requireRotary(_ rope: RotaryEmbedding, headDim: Int) {
     let dim = rope.rotaryDim ?? headDim
+    let before = violations.count
     require(
       dim.isMultiple(of: 2) && dim >= 2 && dim <= headDim,
       "rotaryDim must be even and in 2…\(headDim) (head dimension)", found: "\(dim)")
@@ -119,5 +120,12 @@ extension Validator {
         llama.oldContextLength.isFinite && llama.oldContextLength > 0,
         "llama31 oldContextLength must be finite and positive", found: "\(llama.oldContextLength)")
     }
+    guard violations.count == before else { return }
+    // Frequencies are monotonic in the pair: the outer two bound all.
+    let greatest = Swift.max(rope.frequency(0, dim: dim), rope.frequency(dim / 2 - 1, dim: dim))
+    require(
+      (greatest * Double(Int32.max)).isFinite,
+      "rope theta and scale must give finite angles at every position",
+      found: "\(rope.theta) and \(rope.scale)")
   }
 }

@@ -69,8 +69,8 @@ extension Validator {
     }
     if let cap = modification.logitsSoftCap {
       require(
-        cap.isFinite && cap >= 0, "logitsSoftCap must be finite and at least 0 (0 is off)",
-        found: "\(cap)")
+        cap == 0 || (0x1p-126...0x1p126).contains(cap),
+        "logitsSoftCap must be in 2^-126…2^126, or 0 (off)", found: "\(cap)")
     }
     if let slopes = modification.alibiSlopes {
       require(

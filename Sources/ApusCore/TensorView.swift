@@ -112,6 +112,20 @@ public struct TensorView: Sendable, Hashable {
     return overflow2 ? nil : bytes
   }
 
+  /// Whether every stride in bytes, and the size with extents of 0 counted as 1, fit 63 bits. An
+  /// empty tensor then bounds address arithmetic as well as a full one.
+  var hasBoundedLayout: Bool {
+    for stride in strides
+    where stride.multipliedReportingOverflow(by: scalarType.byteCount).overflow { return false }
+    var bytes = scalarType.byteCount
+    for extent in shape {
+      let (product, overflow) = bytes.multipliedReportingOverflow(by: Swift.max(extent, 1))
+      if overflow { return false }
+      bytes = product
+    }
+    return true
+  }
+
   /// False only when every index has an element of its own. Sorted by stride, each stride must
   /// exceed the reach of all smaller ones; that holds for every slice and permutation of a dense
   /// tensor. Meaningful where `requiredByteCount` is not nil.
@@ -160,6 +174,8 @@ public struct TensorView: Sendable, Hashable {
   }
 
   /// The same elements with dimensions reordered: dimension `i` of the result is `order[i]` here.
+  ///
+  /// - Precondition: `shape` and `strides` are equally long, and `order` names their dimensions.
   public func permuted(_ order: [Int]) -> TensorView {
     TensorView(
       address: address, byteCount: byteCount, scalarType: scalarType,
@@ -213,7 +229,7 @@ extension Validator {
         extent <= 1 || stride == 1, "\(name) must be contiguous in its last dimension",
         found: "stride \(stride)", remedy: "Copy it to a contiguous tensor first.")
     }
-    if let needed = view.requiredByteCount {
+    if let needed = view.requiredByteCount, view.hasBoundedLayout {
       require(
         !isOutput || !view.mayOverlap, "\(name) is written and its elements must not overlap",
         found: "shape \(view.shape), strides \(view.strides)")

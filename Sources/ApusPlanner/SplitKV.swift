@@ -6,7 +6,8 @@ public struct TilingPolicy: Sendable, Hashable, CustomStringConvertible {
   public var tileRows: Int
   /// Keys of a split when a request has few packed rows (decode).
   public var decodeSplit: Int
-  /// Keys of a split when it has many (prefill).
+  /// Keys of a split when it has many (prefill), per row tile of the request: with more tiles there
+  /// is work enough without splits, and partial states take no more room than those of one tile.
   public var prefillSplit: Int
   /// Packed rows up to which a request counts as decode.
   public var decodeRows: Int
@@ -25,7 +26,11 @@ public struct TilingPolicy: Sendable, Hashable, CustomStringConvertible {
   /// request's bits depend neither on its neighbours nor on the number of threads.
   public func splitSize(rows: Int, options: ExecutionOptions) -> Int {
     if options.disablesSplitKV { return Int.max }
-    return options.splitSize ?? (rows <= decodeRows ? decodeSplit : prefillSplit)
+    if let splitSize = options.splitSize { return splitSize }
+    if rows <= decodeRows { return decodeSplit }
+    let rowTiles = (rows - 1) / tileRows + 1
+    let (size, overflow) = prefillSplit.multipliedReportingOverflow(by: rowTiles)
+    return overflow ? Int.max : size
   }
 
   /// One line.
@@ -36,6 +41,9 @@ public struct TilingPolicy: Sendable, Hashable, CustomStringConvertible {
 
 /// The work list of one problem: tiles, and the merges that follow them.
 public struct AttentionSchedule: Sendable, Hashable {
+  /// Most tiles of a schedule: half a gigabyte of work list.
+  public static let tileLimit = 1 << 24
+
   /// All tiles; any order of execution gives the same bits.
   public private(set) var tiles: [WorkTile] = []
   /// Merges, to run after every tile.
@@ -49,7 +57,7 @@ public struct AttentionSchedule: Sendable, Hashable {
   /// Cuts a validated problem by a policy. Split boundaries are multiples of the split size, so they
   /// stay where they are while a context grows.
   ///
-  /// - Throws: `ArgumentError` when the work list or workspace would overflow.
+  /// - Throws: `ArgumentError` when the work list would exceed `tileLimit`.
   public init(
     _ problem: AttentionProblem, policy: TilingPolicy, operation: String
   ) throws(ArgumentError) {
@@ -65,13 +73,16 @@ public struct AttentionSchedule: Sendable, Hashable {
       }
       let split = policy.splitSize(rows: rows, options: problem.options)
       // Longest rows first: with a causal mask the last rows see the most keys.
-      let starts = stride(from: 0, to: rows, by: policy.tileRows).reversed()
+      let rowTiles = rows / policy.tileRows + (rows % policy.tileRows == 0 ? 0 : 1)
+      try requireRoom(
+        for: rowTiles * problem.shape.kvHeadCount, request: r, split: split, operation: operation)
       // One row tile (decode): all heads of a split follow each other, because in NHD they share
       // pages. Several (prefill): all rows of a head follow each other and find its keys in the cache.
       let heads = 0..<problem.shape.kvHeadCount
       let headGroups = rows <= policy.tileRows ? [heads] : heads.map { $0..<$0 + 1 }
       for headGroup in headGroups {
-        for start in starts {
+        for rowTile in (0..<rowTiles).reversed() {
+          let start = rowTile * policy.tileRows
           let end = min(start + policy.tileRows, rows)
           let queries = (start / group)..<((end - 1) / group + 1)
           let keys = problem.mask.keyRange(
@@ -84,6 +95,17 @@ public struct AttentionSchedule: Sendable, Hashable {
     }
   }
 
+  private func requireRoom(
+    for count: Int, request: Int, split: Int, operation: String
+  ) throws(ArgumentError) {
+    guard count <= Self.tileLimit - tiles.count else {
+      throw ArgumentError(
+        operation: operation, "the work list must hold at most \(Self.tileLimit) tiles",
+        found: "\(tiles.count) and \(count) more at request \(request) in splits of \(split) keys",
+        remedy: "Pass fewer requests or rows at a time, or choose a larger splitSize.")
+    }
+  }
+
   private mutating func append(
     request: Int, kvHeads: Range<Int>, rows: Range<Int>, keys: Range<Int>, split: Int,
     headDimVO: Int, operation: String
@@ -92,15 +114,9 @@ public struct AttentionSchedule: Sendable, Hashable {
     let last = keys.isEmpty ? first : (keys.upperBound - 1) / split
     let splits = last - first + 1
     let firstPartial = partialOffsets.count - 1
-    if splits > 1 {
-      let (partials, overflow) = splits.multipliedReportingOverflow(by: kvHeads.count)
-      guard !overflow, partials <= Int(Int32.max) - firstPartial else {
-        throw ArgumentError(
-          operation: operation, "the number of splits must fit 31 bits",
-          found: "\(splits) for each of \(kvHeads.count) heads",
-          remedy: "Choose a larger splitSize.")
-      }
-    }
+    // Keys fit 31 bits and heads 17: no overflow, nor above with rows that fit 31.
+    try requireRoom(
+      for: splits * kvHeads.count, request: request, split: split, operation: operation)
     for index in first...last {
       for kvHead in kvHeads {
         let partial = firstPartial + (kvHead - kvHeads.lowerBound) * splits + index - first

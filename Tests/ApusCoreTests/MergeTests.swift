@@ -36,6 +36,19 @@ import Testing
     }
   }
 
+  @Test func `a merge without rows or heads is empty whatever its other extents are`() {
+    #expect(!MergeArguments(two()).isEmpty)
+    #expect(!MergeArguments(two(v: .sample(.bf16, [5, 4, 0]))).isEmpty)
+    let states = TensorView.sample(.bf16, [0, 1 << 40, 4, 8])
+    let none = TensorView.sample(.f32, [0, 4])
+    for s in [none, .sample(.f32, [1 << 40, 0])] {
+      #expect(MergeArguments(two(s: s)).isEmpty)
+      #expect(
+        MergeArguments(.inPlace(v: v, s: s, otherV: v, otherS: s, mask: nil)).isEmpty)
+      #expect(MergeArguments(.many(states: states, logits: states, v: v, s: s)).isEmpty)
+    }
+  }
+
   @Test func `two states must agree`() {
     #expect(
       refused(two(aV: .sample(.bf16, [5, 8]))) == "merge: vA must have 3 dimensions; found [5, 8].")

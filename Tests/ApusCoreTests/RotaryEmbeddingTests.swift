@@ -76,6 +76,13 @@ import Testing
     #expect(complaint(RotaryEmbedding()) == [])
     #expect(complaint(RotaryEmbedding(rotaryDim: 2)) == [])
     #expect(complaint(.llama31Default) == [])
+    for (scale, theta) in [(1e-300, 1e4), (1e-308, 1), (1e-10, 1e-308)] {
+      #expect(
+        complaint(RotaryEmbedding(scale: scale, theta: theta)) == [
+          "rope theta and scale must give finite angles at every position; "
+            + "found \(theta) and \(scale)."
+        ])
+    }
     for bad in [Int.min, -2, 0, 33, 66, .max] {
       #expect(
         complaint(RotaryEmbedding(rotaryDim: bad)) == [

@@ -87,6 +87,18 @@ import Testing
         """)
   }
 
+  @Test func `a table must not be wider than the head, however narrow that is`() {
+    for dim in [0, 1] {
+      #expect(
+        refused {
+          $0.q = .sample(.f32, [3, 1, dim])
+          $0.k = $0.q
+          ($0.qOut, $0.kOut) = ($0.q, $0.k)
+          $0.source = .cosSinCache(.sample(.f32, [10, 2]), pairing: .half)
+        } == "rotate: cosSinCache must have an even width in 2…\(dim) (head dimension); found 2.")
+    }
+  }
+
   @Test func `positions count up from each request's offset`() throws {
     #expect(
       try RotaryArguments.positions(indptr: RaggedIndptr([0, 2, 2, 5]), offsets: [7, 100, 0])

@@ -66,10 +66,17 @@ import Testing
           "softmaxScale must be finite; found \(text)."
         ])
     }
-    for (value, text) in [(Float.nan, "nan"), (.infinity, "inf"), (-1, "-1.0")] {
+    for cap: Float in [0x1p-126, 0x1p126] {
+      #expect(complaint(ScoreModification(logitsSoftCap: cap)) == [])
+    }
+    // Beyond, 1 / cap or cap · log₂e may leave f32.
+    for (value, text) in [
+      (Float.nan, "nan"), (.infinity, "inf"), (-1, "-1.0"), (0x1p-140, "\(Float(0x1p-140))"),
+      (3e38, "3e+38"),
+    ] {
       #expect(
         complaint(ScoreModification(logitsSoftCap: value)) == [
-          "logitsSoftCap must be finite and at least 0 (0 is off); found \(text)."
+          "logitsSoftCap must be in 2^-126…2^126, or 0 (off); found \(text)."
         ])
     }
     #expect(

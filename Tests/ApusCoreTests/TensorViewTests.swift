@@ -67,10 +67,8 @@ import Testing
 
   @Test func `parts of empty tensors with hostile strides do not trap`() {
     let view = TensorView.sample(.f32, [0, 2, 4], strides: [.max, .max, 1])
-    #expect(verdict { $0.requireTensor("kv", view, [.f32], shape: [nil, 2, 4]) } == [])
     #expect(view.selecting(1, axis: 1).address == view.address)
     let narrow = TensorView.sample(.f32, [2, 1], strides: [1, .max])
-    #expect(verdict { $0.requireTensor("latent", narrow, [.f32], shape: [2, 1]) } == [])
     #expect(narrow.narrowingLast(1..<1).address == narrow.address)
     #expect(narrow.narrowingLast(0..<1) == narrow)
   }

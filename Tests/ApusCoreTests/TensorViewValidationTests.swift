@@ -25,6 +25,19 @@ import Testing
         == [])
   }
 
+  @Test func `strides and extents are bounded without elements too`() {
+    let huge = Int.max / 2 + 1
+    for (shape, strides) in [
+      ([0, 4], [huge, 1]), ([1, 4], [huge, 1]), ([1, 4], [.max, 1]), ([.max, 0], [1, 1]),
+    ] {
+      #expect(
+        complaint(.sample(.f16, shape, strides: strides), shape: [nil, nil]) == [
+          "o must have a size that fits 63 bits; found shape \(shape), strides \(strides)."
+        ])
+    }
+    #expect(complaint(.sample(.f16, [0, 4], strides: [huge - 1, 1])) == [])
+  }
+
   @Test func `each rule has its message`() {
     #expect(complaint(.sample(.f32, [3, 4])) == ["o must have type f16, bf16; found f32."])
     #expect(

@@ -125,6 +125,48 @@ import Testing
         + "request 0. Append in several calls.")
   }
 
+  @Test func `a work list without end is refused before it is made`() {
+    func refusal(
+      _ problem: AttentionProblem, _ policy: TilingPolicy = TilingPolicy()
+    ) -> String {
+      let error = #expect(throws: ArgumentError.self) {
+        _ = try AttentionSchedule(problem, policy: policy, operation: "p")
+      }
+      return "\(error.map(String.init(describing:)) ?? "")"
+    }
+    let length = Int(Int32.max)
+    let remedy = "Pass fewer requests or rows at a time, or choose a larger splitSize."
+    #expect(
+      refusal(Self.problem(qo: [length], kv: [length]))
+        == "p: the work list must hold at most 16777216 tiles; "
+        + "found 0 and 33554432 more at request 0 in splits of 137438953472 keys. \(remedy)")
+    #expect(
+      refusal(
+        Self.problem(qo: [1, 1], kv: [5, length], options: ExecutionOptions(splitSize: 1)))
+        == "p: the work list must hold at most 16777216 tiles; "
+        + "found 5 and \(length) more at request 1 in splits of 1 keys. \(remedy)")
+    #expect(
+      refusal(Self.problem(qo: [1 << 15], kv: [8], kvHeads: 65_536))
+        == "p: the work list must hold at most 16777216 tiles; "
+        + "found 0 and 33554432 more at request 0 in splits of 2097152 keys. \(remedy)")
+  }
+
+  @Test func `partial states of a prefill never outgrow one row tile per split`() throws {
+    let policy = TilingPolicy(tileRows: 4, decodeSplit: 8, prefillSplit: 8, decodeRows: 2)
+    let kv = 256
+    for qo in [3, 4, 5, 64, 200, 256] {
+      let problem = Self.problem(qo: [qo], kv: [kv], mask: .causal)
+      let schedule = try AttentionSchedule(problem, policy: policy, operation: "test")
+      let rowTiles = (qo + 3) / 4
+      // Each row tile meets at most ⌈kv / (prefillSplit · rowTiles)⌉ splits.
+      let splits = (kv + 8 * rowTiles - 1) / (8 * rowTiles)
+      let partials = schedule.tiles.filter { !$0.isFinal }
+      #expect(partials.count <= rowTiles * splits)
+      #expect(qo < 128 || partials.isEmpty)
+      #expect(qo > 64 || !partials.isEmpty)
+    }
+  }
+
   @Test func `the description counts tiles, merges and bytes`() throws {
     let problem = Self.problem(qo: [1], kv: [40], options: ExecutionOptions(splitSize: 20))
     let schedule = try AttentionSchedule(problem, policy: TilingPolicy(), operation: "test")

@@ -136,6 +136,63 @@ import Testing
       error?.description == "SingleDecode.run: workspace must hold 160 bytes; found 159.")
   }
 
+  @Test func `a workspace that is not to be had is an error and no crash`() throws {
+    let keys = 1 << 20
+    let options = ExecutionOptions(splitSize: 1)
+    let shape = AttentionShape(qoHeadCount: 8, kvHeadCount: 8, headDimQK: 8, headDimVO: 512)
+    let problem = AttentionProblem(
+      shape: shape, types: AttentionTypes(q: .e4m3), qoIndptr: RaggedIndptr([0, 64]),
+      geometry: .ragged(RaggedIndptr([0, keys])), options: options)
+    // One token's bytes stand for all: strides of 0 cost no memory.
+    let q = try Tensor(zeros: .e4m3, shape: [8, 8])
+    let v = try Tensor(zeros: .e4m3, shape: [8, 512])
+    func repeated(_ tensor: Tensor, _ rows: Int) -> TensorView {
+      TensorView(
+        address: tensor.view.address, byteCount: tensor.byteCount, scalarType: .e4m3,
+        shape: [rows] + tensor.shape, strides: [0] + tensor.view.strides)
+    }
+    let o = try Tensor(zeros: .e4m3, shape: [64, 8, 512])
+    let plan = try backend.plan(problem, operation: "Large.plan")
+    // Beyond the memory of any machine that runs this, and within the limit of the work list.
+    #expect(plan.workspaceByteCount == 8 * keys * 64 * 514 * 4)
+    let arguments = AttentionArguments(
+      q: .packed(repeated(q, 64)),
+      kv: .separate(k: repeated(q, keys), v: repeated(v, keys)), o: o.view)
+    let error = #expect(throws: ApusError.self) {
+      try backend.run(
+        plan, arguments, workspace: nil, on: .synchronous, operation: "Large.run")
+    }
+    guard case .environment(let failure) = error else {
+      Issue.record("found \(String(describing: error))")
+      return
+    }
+    #expect(failure.operation == "Large.run")
+  }
+
+  @Test func `hostile empty tensors neither hang nor crash`() throws {
+    func view(_ shape: [Int], _ strides: [Int]? = nil) -> TensorView {
+      TensorView(
+        address: 64, byteCount: 0, scalarType: .f32, shape: shape,
+        strides: strides ?? TensorView.denseStrides(shape))
+    }
+    let (v, s) = (view([1 << 40, 0, 8]), view([1 << 40, 0]))
+    try MergeStates.run(
+      MergeArguments(.two(aV: v, aS: s, bV: v, bS: s, v: v, s: s)), on: backend)
+    try MergeStates.run(
+      MergeArguments(
+        .many(
+          states: view([0, 1 << 40, 1, 8]), logits: view([0, 1 << 40, 1]), v: view([0, 1, 8]),
+          s: view([0, 1]))), on: backend)
+    let heads = view([0, .max, 8], [0, 0, 1])
+    let error = #expect(throws: ApusError.self) {
+      try Rotary.run(
+        RotaryArguments(
+          q: heads, k: heads, qOut: heads, kOut: heads, positions: [],
+          source: .frequencies(RotaryEmbedding())), on: backend)
+    }
+    #expect("\(error.map(String.init(describing:)) ?? "")".contains("q must have a size that fits"))
+  }
+
   @Test func `a device stream is refused by the CPU`() throws {
     let q = try Tensor(zeros: .f32, shape: [1, 1, 8])
     let error = #expect(throws: ApusError.self) {
@@ -172,6 +229,48 @@ import Testing
     #expect(
       error?.description
         == "BatchPrefill.run: the plan must come from back end cpu; found elsewhere.")
+  }
+
+  @Test func `a tolerance that f32 arithmetic cannot keep is unsupported`() {
+    let error = #expect(throws: ApusError.self) {
+      _ = try SingleDecode.plan(
+        shape: AttentionShape(qoHeadCount: 1, kvHeadCount: 1, headDimQK: 8),
+        types: AttentionTypes(q: .f32), kvLength: 1,
+        options: ExecutionOptions(precision: .automatic(tolerance: 1e-9)), on: backend)
+    }
+    #expect(
+      error?.description
+        == "SingleDecode.plan: back end cpu must support the request; found tolerance 1e-09. "
+        + "Supported: tolerances of at least 1.52587890625e-05.")
+  }
+
+  @Test func `a NaN value under weight zero survives a split`() throws {
+    let shape = AttentionShape(qoHeadCount: 1, kvHeadCount: 1, headDimQK: 8)
+    // Keys 0 to 3 have score −∞, and the value of key 1 is NaN: 0 · NaN is NaN.
+    let q = try Tensor([Float](repeating: 1, count: 8), shape: [1, 1, 8])
+    let k = try Tensor(
+      (0..<64).map { $0 < 32 ? -Float.infinity : 0 }, shape: [8, 1, 8])
+    let v = try Tensor((0..<64).map { $0 / 8 == 1 ? Float.nan : 1 }, shape: [8, 1, 8])
+    for splitSize in [4, 100] {
+      let operation = try SingleDecode.plan(
+        shape: shape, types: AttentionTypes(q: .f32), kvLength: 8,
+        options: ExecutionOptions(splitSize: splitSize), on: backend)
+      let o = try Tensor(zeros: .f32, shape: [1, 1, 8])
+      try operation.run(q: q.view, k: k.view, v: v.view, o: o.view)
+      #expect(o.values.allSatisfy(\.isNaN), "split \(splitSize)")
+    }
+  }
+
+  @Test func `a state of infinite weight has no mean`() throws {
+    let v = try Tensor([1, 2], shape: [1, 1, 2])
+    let s = try Tensor([.infinity], shape: [1, 1])
+    let (outV, outS) = (
+      try Tensor(zeros: .f32, shape: [1, 1, 2]), try Tensor(zeros: .f32, shape: [1, 1])
+    )
+    let states = MergeArguments.States.two(
+      aV: v.view, aS: s.view, bV: v.view, bS: s.view, v: outV.view, s: outS.view)
+    try MergeStates.run(MergeArguments(states), on: backend)
+    #expect(outV.values.allSatisfy(\.isNaN))
   }
 
   @Test func `an absurd batch is refused before it is expanded`() {

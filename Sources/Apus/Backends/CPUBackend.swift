@@ -68,8 +68,21 @@ public struct CPUBackend: Backend {
     return text.isEmpty ? nil : text
   }
 
-  /// Everything that the contract allows.
-  public func support(for problem: AttentionProblem) -> Support { .supported }
+  /// Relative L2 error of o, before it is rounded to its type, that f32 arithmetic keeps for scores
+  /// of magnitude up to 64: 4 · 2⁻²⁴ · 64, the typical score error of `Documentation/Numerics.md`.
+  public static let relativeErrorBound = 0x1p-16
+
+  /// Everything that the contract allows, but for tolerances below `relativeErrorBound`.
+  public func support(for problem: AttentionProblem) -> Support {
+    if case .automatic(let tolerance) = problem.options.precision,
+      tolerance < Self.relativeErrorBound
+    {
+      return .unsupported(
+        requested: "tolerance \(tolerance)",
+        supported: "tolerances of at least \(Self.relativeErrorBound)")
+    }
+    return .supported
+  }
 
   /// Validates and plans.
   public func plan(
@@ -104,7 +117,7 @@ public struct CPUBackend: Backend {
     } else if let workspace {
       engine.run(plan, arguments, workspace: workspace.mutableHostPointer)
     } else {
-      let own = UnsafeMutableRawPointer.allocate(byteCount: plan.workspaceByteCount, alignment: 64)
+      let own = try allocate(byteCount: plan.workspaceByteCount, operation: operation)
       defer { own.deallocate() }
       engine.run(plan, arguments, workspace: own)
     }
@@ -148,7 +161,7 @@ public struct CPUBackend: Backend {
     try wrappingArguments { () throws(ArgumentError) in
       try arguments.validate(memory: .host, operation: "MergeStates.run")
     }
-    engine.merge(arguments)
+    if !arguments.isEmpty { engine.merge(arguments) }
   }
 
   /// Rotates q and k.

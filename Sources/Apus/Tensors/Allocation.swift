@@ -8,19 +8,17 @@ internal import ApusCore
   internal import Darwin
 #endif
 
-/// Zeroed memory aligned to a cache line; frees through `deallocate`.
+/// Memory aligned to a cache line; frees through `deallocate`.
 ///
 /// Swift's own allocation aborts the process when memory runs out; this one throws.
-func allocateZeroed(byteCount: Int) throws(ApusError) -> UnsafeMutableRawPointer {
+func allocate(byteCount: Int, operation: String) throws(ApusError) -> UnsafeMutableRawPointer {
   var pointer: UnsafeMutableRawPointer?
   let status = posix_memalign(&pointer, 64, max(byteCount, 64))
   guard status == 0, let pointer else {
     throw .environment(
       EnvironmentError(
-        operation: "Tensor.init", code: Int(status),
-        text: "no memory for \(byteCount) bytes",
-        remedy: "Use a smaller shape or a narrower type."))
+        operation: operation, code: Int(status), text: "no memory for \(byteCount) bytes",
+        remedy: "Use a smaller shape, a narrower type or a larger splitSize."))
   }
-  memset(pointer, 0, max(byteCount, 64))
   return pointer
 }

@@ -38,7 +38,8 @@ public final class Tensor: @unchecked Sendable {
           operation: "Tensor.init", "shape must be non-negative and fit 63 bits of bytes",
           found: "\(shape)"))
     }
-    storage = try allocateZeroed(byteCount: needed)
+    storage = try allocate(byteCount: needed, operation: "Tensor.init")
+    storage.initializeMemory(as: UInt8.self, repeating: 0, count: needed)
     view = TensorView(
       UnsafeMutableRawBufferPointer(start: storage, count: needed), scalarType, shape: shape)
   }

@@ -123,7 +123,8 @@ extension Op.Memory {
       if isVector { return Requirements(PTXVersion(8, 1), .sm90a) }
       return isHopper ? Requirements(PTXVersion(7, 8), .sm90a) : .base
     case .mapa: return Requirements(PTXVersion(7, 8), .sm90a)
-    case .parameter, .parameterAddress, .sharedAddress, .prefetch: return .base
+    case .parameterAddress: return Requirements(PTXVersion(7, 7), .sm80)
+    case .parameter, .sharedAddress, .prefetch: return .base
     }
   }
 }
@@ -142,14 +143,16 @@ extension Op.Synchronisation {
   fileprivate var requirements: Requirements {
     let hopper = Requirements(PTXVersion(7, 8), .sm90a)
     let hopper80 = Requirements(PTXVersion(8, 0), .sm90a)
+    let relaxedArrival = Requirements(PTXVersion(8, 6), .sm90a)
     switch self {
     case .barrierSync, .barrierArrive, .mbarrierInit, .mbarrierInvalidate: return .base
     case .mbarrierArrive(let arrive):
-      if arrive.space == .sharedCluster || arrive.scope != .block || arrive.ordering == .relaxed {
-        return hopper80
-      }
+      if arrive.ordering == .relaxed { return relaxedArrival }
+      if arrive.space == .sharedCluster || arrive.scope != .block { return hopper80 }
       return arrive.count == 1 ? Requirements(PTXVersion(7, 1), .sm80) : hopper
-    case .mbarrierArriveExpect, .mbarrierExpect: return hopper80
+    case .mbarrierArriveExpect(let arrive):
+      return arrive.ordering == .relaxed ? relaxedArrival : hopper80
+    case .mbarrierExpect: return hopper80
     case .mbarrierWait(let wait), .mbarrierTest(let wait):
       return wait.scope == .block ? Requirements(PTXVersion(7, 1), .sm80) : hopper80
     case .fence(.acquireRelease(let scope)), .fence(.sequential(let scope)):
