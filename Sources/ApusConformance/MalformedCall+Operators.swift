@@ -67,7 +67,7 @@ extension MalformedCall {
     MalformedCall("merge with \(name)") { backend in
       let source = MergeCase(
         kind: kind, input: .bf16, output: .bf16, rows: 3, heads: 2, width: 8, states: 2,
-        convention: .base2, hasGaps: false, hasMask: true)
+        convention: .base2, hasGaps: false, hasMask: true, isWild: false)
       let tensors = MergeTensors(source, random: CaseRandom(seed: 5, stream: 5))
       var arguments = tensors.arguments
       arguments.states = change(arguments.states)

@@ -34,12 +34,15 @@ public struct MergeCase: Sendable, Hashable, CustomStringConvertible {
   public var hasGaps: Bool
   /// A mask for `.inPlace`.
   public var hasMask: Bool
+  /// Some s are +∞ or NaN: their rows have no mean.
+  public var isWild: Bool
 
   /// One line.
   public var description: String {
     let count = kind == .many ? " of \(states)" : ""
     return "merge: \(kind.rawValue)\(count), \(input) to \(output), rows \(rows), heads \(heads), "
       + "width \(width), \(convention)\(hasGaps ? ", gaps" : "")\(hasMask ? ", mask" : "")"
+      + (isWild ? ", wild" : "")
   }
 
   /// Draws a case.
@@ -55,7 +58,7 @@ public struct MergeCase: Sendable, Hashable, CustomStringConvertible {
       width: random.pick(isSmall ? [1, 7, 8, 40] : [1, 7, 8, 40, 64, 128, 512]),
       states: random.pick(isSmall ? [0, 1, 2, 3] : [0, 1, 2, 3, 5, 17]),
       convention: random.pick(CaseAxes.conventions), hasGaps: random.chance(0.4),
-      hasMask: random.chance(0.6))
+      hasMask: random.chance(0.6), isWild: random.chance(0.25))
   }
 }
 
@@ -85,6 +88,8 @@ final class MergeTensors {
           // An empty state contributes nothing, whatever its v holds: here NaN.
           s.set(source.convention.external(-.infinity), index)
           for e in 0..<width { v.poison(at: v.offset(index + [e])) }
+        } else if source.isWild && random.chance(0.1) {
+          s.set(random.pick([.infinity, .nan]), index)
         }
       }
       return (v, s)
