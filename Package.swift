@@ -34,7 +34,6 @@ let package = Package(
 
     // L2: the kernel language's typed IR, its verifier and its passes.
     .target(name: "ApusIR", dependencies: ["ApusNumerics"], swiftSettings: settings),
-
     // L4: planning, back ends and the float64 definition.
     .target(name: "ApusPlanner", dependencies: ["ApusCore"], swiftSettings: settings),
     .target(
@@ -65,7 +64,7 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    // Tests: one target per Swift target, one file per source file.
+    // Tests: a target for each target above, a file for each source file with behaviour of its own.
     .target(
       name: "ApusTestSupport", dependencies: ["ApusCore", "ApusNumerics"],
       path: "Tests/ApusTestSupport", swiftSettings: settings),

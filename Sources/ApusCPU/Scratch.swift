@@ -1,5 +1,3 @@
-internal import Synchronization
-
 /// Sizes of the buffers that one thread needs for tiles of a problem.
 struct ScratchShape: Sendable, Hashable {
   var rows: Int
@@ -91,7 +89,7 @@ final class Scratch: @unchecked Sendable {
 
 /// Scratches kept between calls, one in use per thread.
 final class ScratchPool: Sendable {
-  private let free = Mutex<[Scratch]>([])
+  private let free = Lock<[Scratch]>([])
   private let limit: Int
 
   init(limit: Int) { self.limit = limit }

@@ -273,6 +273,20 @@ import Testing
     #expect(outV.values.allSatisfy(\.isNaN))
   }
 
+  @Test func `negative lengths are refused under the caller's names`() {
+    let error = #expect(throws: ApusError.self) {
+      _ = try SinglePrefill.plan(
+        shape: AttentionShape(qoHeadCount: 1, kvHeadCount: 1, headDimQK: 8),
+        types: AttentionTypes(q: .f32), qoLength: -3, kvLength: -1, on: backend)
+    }
+    #expect(
+      error?.description == """
+        SinglePrefill.plan: 2 requirements do not hold:
+          - qoLength must be in 0…2147483647; found -3.
+          - kvLength must be in 0…2147483647; found -1.
+        """)
+  }
+
   @Test func `an absurd batch is refused before it is expanded`() {
     #expect(throws: ApusError.self) {
       _ = try BatchDecode.planPadded(

@@ -12,6 +12,7 @@ public enum SingleDecode {
     lseConvention: LSEConvention = .base2, options: ExecutionOptions = ExecutionOptions(),
     on backend: any Backend
   ) throws(ApusError) -> PlannedAttention {
+    try requireCounts([("kvLength", kvLength)], operation: "SingleDecode.plan")
     let problem = AttentionProblem(
       shape: shape, types: types, qoIndptr: RaggedIndptr([0, 1]),
       geometry: .ragged(RaggedIndptr([0, kvLength])), layout: layout, mask: mask,
@@ -33,6 +34,7 @@ public enum BatchDecode {
     modification: ScoreModification = ScoreModification(), lseConvention: LSEConvention = .base2,
     options: ExecutionOptions = ExecutionOptions(), on backend: any Backend
   ) throws(ApusError) -> PlannedAttention {
+    try requireCounts([("queriesPerRequest", queriesPerRequest)], operation: "BatchDecode.plan")
     let problem = AttentionProblem(
       shape: shape, types: types,
       qoIndptr: RaggedIndptr(uniform: queriesPerRequest, batch: pages.batch),
@@ -55,6 +57,7 @@ public enum BatchDecode {
     on backend: any Backend
   ) throws(ApusError) -> PlannedAttention {
     try requireBatch(batch, operation: "BatchDecode.plan")
+    try requireCounts([("queriesPerRequest", queriesPerRequest)], operation: "BatchDecode.plan")
     let problem = AttentionProblem(
       shape: shape, types: types,
       qoIndptr: RaggedIndptr(uniform: queriesPerRequest, batch: batch),
@@ -85,6 +88,7 @@ public enum MLADecode {
     lseConvention: LSEConvention = .base2, options: ExecutionOptions = ExecutionOptions(),
     on backend: any Backend
   ) throws(ApusError) -> PlannedAttention {
+    try requireCounts([("queriesPerRequest", queriesPerRequest)], operation: "MLADecode.plan")
     let (width, overflow) = latent.ckv.addingReportingOverflow(latent.kpe)
     let problem = AttentionProblem(
       shape: AttentionShape(
@@ -95,6 +99,21 @@ public enum MLADecode {
       modification: ScoreModification(softmaxScale: softmaxScale), lseConvention: lseConvention,
       options: options)
     return try PlannedAttention(problem, operation: "MLADecode", backend: backend)
+  }
+}
+
+/// Refuses counts that no list could be made from, under the names that the caller used.
+func requireCounts(
+  _ counts: [(name: String, value: Int)], operation: String
+) throws(ApusError) {
+  try wrappingArguments { () throws(ArgumentError) in
+    var validator = Validator(operation)
+    for (name, value) in counts {
+      validator.require(
+        (0...Int(Int32.max)).contains(value), "\(name) must be in 0…\(Int32.max)",
+        found: "\(value)")
+    }
+    try validator.finish()
   }
 }
 

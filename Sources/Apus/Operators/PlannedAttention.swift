@@ -49,7 +49,22 @@ public struct PlannedAttention: Sendable, CustomStringConvertible {
       plan, arguments, workspace: workspace, on: stream, operation: "\(operation).run")
   }
 
+  /// Computes o over separate K and V that are `Tensor`s, which stay alive during the call.
+  ///
+  /// Shapes and errors are those of `run(q:k:v:o:lse:scales:sinks:)` over views.
+  public func run(
+    q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor? = nil,
+    scales: AttentionScales = AttentionScales(), sinks: Tensor? = nil
+  ) throws(ApusError) {
+    defer { withExtendedLifetime((q, k, v, o, lse, sinks)) {} }
+    try run(
+      q: q.view, k: k.view, v: v.view, o: o.view, lse: lse?.view, scales: scales,
+      sinks: sinks?.view)
+  }
+
   /// Computes o over separate K and V.
+  ///
+  /// Views may hold more rows than the plan has; o and lse must not overlap any input.
   ///
   /// - Parameters:
   ///   - q: `[rows, qoHead, headDimQK]`.

@@ -12,6 +12,8 @@ public enum SinglePrefill {
     modification: ScoreModification = ScoreModification(), lseConvention: LSEConvention = .base2,
     options: ExecutionOptions = ExecutionOptions(), on backend: any Backend
   ) throws(ApusError) -> PlannedAttention {
+    try requireCounts(
+      [("qoLength", qoLength), ("kvLength", kvLength)], operation: "SinglePrefill.plan")
     let problem = AttentionProblem(
       shape: shape, types: types, qoIndptr: RaggedIndptr([0, qoLength]),
       geometry: .ragged(RaggedIndptr([0, kvLength])), layout: layout, mask: mask,

@@ -10,6 +10,10 @@ public import ApusNumerics
 /// the rules of `TensorView`.
 public final class Tensor: @unchecked Sendable {
   /// The whole tensor, for operators.
+  ///
+  /// - Important: A view does not keep its tensor alive: `Tensor(…).view` of a temporary is dangling
+  ///   at once. Hold the tensor until the operator has returned, or pass tensors themselves to
+  ///   `PlannedAttention.run`, which keeps them.
   public let view: TensorView
   private let storage: UnsafeMutableRawPointer
 

@@ -2,6 +2,7 @@ import Apus
 import ApusCore
 import ApusNumerics
 import ArgumentParser
+import Foundation
 
 /// `apus attend`: attention over a user's own tensors.
 struct AttendCommand: ParsableCommand {
@@ -109,6 +110,13 @@ struct AttendCommand: ParsableCommand {
     }
     if let output, !output.hasSuffix(".safetensors"), !output.hasSuffix(".npy") {
       throw ValidationError("--output must end in .safetensors or .npy; found \(output).")
+    }
+    if let output {
+      let target = URL(fileURLWithPath: output).resolvingSymlinksInPath().path
+      for input in [file, q, k, v].compactMap({ $0 })
+      where URL(fileURLWithPath: input).resolvingSymlinksInPath().path == target {
+        throw ValidationError("--output must not be an input file; found \(output) twice.")
+      }
     }
     guard oName != lseName else {
       throw ValidationError("--o-name and --lse-name must differ; found \(oName) twice.")

@@ -1,3 +1,4 @@
+import ApusCore
 import Foundation
 
 /// What commands print: results on standard output, everything else on standard error.
@@ -15,6 +16,18 @@ enum Output {
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
       positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
     return String(decoding: try encoder.encode(value), as: UTF8.self)
+  }
+
+  /// Writes out what is still buffered.
+  ///
+  /// - Throws: `EnvironmentError` when standard output did not take it: a full disk, a closed pipe.
+  static func finish() throws(EnvironmentError) {
+    guard fflush(nil) == 0 else {
+      let code = errno
+      throw EnvironmentError(
+        operation: "apus", code: Int(code), text: String(cString: strerror(code)),
+        remedy: "Standard output is incomplete.")
+    }
   }
 
   /// Writes a line to standard error.

@@ -11,7 +11,8 @@ let k = try Tensor(numbers(8 * 16 * 8 * 128), .e4m3, shape: [8, 16, 8, 128])
 let v = try Tensor(numbers(8 * 16 * 8 * 128).reversed(), .e4m3, shape: [8, 16, 8, 128])
 let o = try Tensor(zeros: .bf16, shape: [2, 32, 128])
 let lse = try Tensor(zeros: .f32, shape: [2, 32])
-try plan.run(q: q.view, k: k.view, v: v.view, o: o.view, lse: lse.view)
+try plan.run(q: q, k: k, v: v, o: o, lse: lse)
+print(o.values.prefix(4), lse.values.prefix(4))
 
 // MARK: - Check
 try checkDecode(plan.problem, pages: pages, q: q, k: k, v: v, o: o, lse: lse)
