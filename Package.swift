@@ -34,6 +34,13 @@ let package = Package(
 
     // L2: the kernel language's typed IR, its verifier and its passes.
     .target(name: "ApusIR", dependencies: ["ApusNumerics"], swiftSettings: settings),
+    // L3: the CPU interpreter of the IR.
+    .target(
+      name: "ApusSimulator", dependencies: ["ApusIR", "ApusNumerics"], swiftSettings: settings),
+
+    // L2: the same kernels as PTX, the language that the driver compiles.
+    .target(name: "ApusPTX", dependencies: ["ApusIR", "ApusNumerics"], swiftSettings: settings),
+
     // L4: planning, back ends and the float64 definition.
     .target(name: "ApusPlanner", dependencies: ["ApusCore"], swiftSettings: settings),
     .target(
@@ -82,6 +89,13 @@ let package = Package(
     .testTarget(
       name: "ApusIRTests", dependencies: ["ApusIR", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
+    .testTarget(
+      name: "ApusSimulatorTests",
+      dependencies: ["ApusSimulator", "ApusIR", "ApusNumerics", "ApusTestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ApusPTXTests", dependencies: ["ApusPTX", "ApusIR", "ApusNumerics", "ApusTestSupport"],
+      exclude: ["Golden"], swiftSettings: settings),
     .testTarget(
       name: "ApusPlannerTests",
       dependencies: ["ApusPlanner", "ApusCore", "ApusNumerics", "ApusTestSupport"],

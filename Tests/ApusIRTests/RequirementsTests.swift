@@ -15,6 +15,11 @@ import Testing
     #expect(needs(.tensorCore(.wgmma(Op.WGMMAShape(n: 8, .e4m3)))) == "PTX 8.0, sm_90a")
     #expect(needs(.copy(.storeAsync(offset: 0, barrierOffset: 0))) == "PTX 8.1, sm_90a")
     #expect(needs(.synchronisation(.mbarrierWait(Op.MBarrierWait()))) == "PTX 7.1, sm_80")
+    #expect(needs(.memory(.parameterAddress(ParameterID(0)))) == "PTX 7.7, sm_80")
+    let relaxed = Op.MBarrierArrive(ordering: .relaxed)
+    #expect(needs(.synchronisation(.mbarrierArrive(relaxed))) == "PTX 8.6, sm_90a")
+    #expect(needs(.synchronisation(.mbarrierArriveExpect(relaxed))) == "PTX 8.6, sm_90a")
+    #expect(needs(.synchronisation(.mbarrierExpect(relaxed))) == "PTX 8.0, sm_90a")
     #expect(needs(.control(.setMaxRegisters(.increase, count: 240))) == "PTX 8.0, sm_90a")
   }
 

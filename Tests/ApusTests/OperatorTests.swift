@@ -257,7 +257,7 @@ import Testing
         options: ExecutionOptions(splitSize: splitSize), on: backend)
       let o = try Tensor(zeros: .f32, shape: [1, 1, 8])
       try operation.run(q: q.view, k: k.view, v: v.view, o: o.view)
-      #expect(o.values.allSatisfy(\.isNaN), "split \(splitSize)")
+      #expect(o.values.allSatisfy { $0.isNaN }, "split \(splitSize)")
     }
   }
 
@@ -270,7 +270,7 @@ import Testing
     let states = MergeArguments.States.two(
       aV: v.view, aS: s.view, bV: v.view, bS: s.view, v: outV.view, s: outS.view)
     try MergeStates.run(MergeArguments(states), on: backend)
-    #expect(outV.values.allSatisfy(\.isNaN))
+    #expect(outV.values.allSatisfy { $0.isNaN })
   }
 
   @Test func `negative lengths are refused under the caller's names`() {

@@ -1,0 +1,302 @@
+import ApusIR
+
+extension Machine {
+  /// Generic addresses of by-value arguments: far from every buffer.
+  static let argumentBase: UInt64 = 0x0F00_0000_0000
+
+  func execute(_ op: Op.Memory, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+    switch op {
+    case .parameter(let id, let offset):
+      guard let bits = argumentBits(id, offset, byteCount: i.outputs[0].type.bitWidth / 8) else {
+        report(
+          .invalidOperand("parameter field must lie in the argument; found offset \(offset)"),
+          warp, lanes: warp.mask)
+        return .next
+      }
+      warp.forEachLane { warp.set(i.outputs[0], $0, bits) }
+    case .parameterAddress(let id):
+      let address = Self.argumentBase + UInt64(id.index) << 16
+      warp.forEachLane { warp.set(i.outputs[0], $0, address) }
+    case .sharedAddress(let id, let offset):
+      let window = SharedMemory.base + kernel.shared[id.index].offset + offset
+      let address = UInt32(truncatingIfNeeded: window) | UInt32(warp.block.rank) << Self.windowBits
+      warp.forEachLane { warp.set(i.outputs[0], $0, UInt64(address)) }
+    case .ld(let access): load(access, i, warp)
+    case .st(let access): store(access, i, warp)
+    case .atom(let access), .red(let access): atomic(access, i, warp)
+    case .prefetch: break
+    case .mapa:
+      warp.forEachLane { lane in
+        let offset = warp.get32(i.inputs[0], lane) & (1 << Self.windowBits - 1)
+        let rank = warp.get32(i.inputs[1], lane)
+        if rank >= UInt32(clusterSize) {
+          report(
+            .invalidOperand("mapa rank must be below \(clusterSize); found \(rank)"), warp,
+            lanes: 1 << UInt32(lane))
+        }
+        warp.set(i.outputs[0], lane, UInt64(offset | (rank & 0xFF) << Self.windowBits))
+      }
+    }
+    return .next
+  }
+
+  private func argumentBits(_ id: ParameterID, _ offset: Int, byteCount: Int) -> UInt64? {
+    switch arguments[id.index] {
+    case .scalar(let constant): return offset == 0 ? constant.bits : nil
+    case .pointer(let address): return offset == 0 ? address : nil
+    case .tensorMap: return nil
+    case .bytes(let bytes):
+      guard offset >= 0, byteCount <= bytes.count - offset else { return nil }
+      return (0..<byteCount).reduce(0) { $0 | UInt64(bytes[offset + $1]) << UInt64(8 * $1) }
+    }
+  }
+
+  /// Resolves a global address; reports misaligned and out-of-bounds ones.
+  func globalPlace(
+    _ address: UInt64, byteCount: Int, alignment: Int, _ warp: Warp, lanes: UInt32
+  ) -> (buffer: Int, offset: Int)? {
+    if address % UInt64(alignment) != 0 {
+      report(
+        .misaligned(.global, address: address, alignment: alignment), warp, lanes: lanes)
+      return nil
+    }
+    guard let place = memory.locate(address, byteCount: byteCount) else {
+      report(.outOfBounds(.global, address: address, byteCount: byteCount), warp, lanes: lanes)
+      return nil
+    }
+    return place
+  }
+
+  /// As `globalPlace`, for a write.
+  func writablePlace(
+    _ address: UInt64, byteCount: Int, alignment: Int, _ warp: Warp, lanes: UInt32
+  ) -> (buffer: Int, offset: Int)? {
+    guard
+      let place = globalPlace(
+        address, byteCount: byteCount, alignment: alignment, warp, lanes: lanes)
+    else { return nil }
+    guard memory.buffers[place.buffer].isWritable else {
+      report(
+        .readOnly(address: address, buffer: memory.buffers[place.buffer].name), warp, lanes: lanes)
+      return nil
+    }
+    return place
+  }
+
+  /// The address a lane accesses, wrapped in the width of the space.
+  func address(_ slot: Program.Slot, _ lane: Int, offset: Int, _ warp: Warp) -> UInt64 {
+    slot.type.bitWidth == 64
+      ? warp.get(slot, lane) &+ UInt64(bitPattern: Int64(offset))
+      : UInt64(warp.get32(slot, lane) &+ UInt32(truncatingIfNeeded: offset))
+  }
+
+  private func load(_ access: Op.MemoryAccess, _ i: Program.Instruction, _ warp: Warp) {
+    let size = access.element.byteCount
+    let total = size * i.outputs.count
+    warp.forEachLane { lane in
+      let address = address(i.inputs[0], lane, offset: access.offset, warp)
+      let lanes = UInt32(1) << UInt32(lane)
+      var fetch: ((Int) -> UInt64)?
+      if access.space == .global {
+        if let place = globalPlace(
+          address, byteCount: total, alignment: total, warp, lanes: lanes)
+        {
+          if !memory.isWritten(place, byteCount: total) {
+            report(.uninitialisedRead(.global, address: address), warp, lanes: lanes)
+          }
+          fetch = { self.memory.load((place.buffer, place.offset + $0), byteCount: size) }
+        }
+        acquire(access.ordering, at: address, warp)
+      } else if let place = sharedPlace(
+        UInt32(truncatingIfNeeded: address), access.space, byteCount: total, alignment: total, warp,
+        lanes: lanes)
+      {
+        acquire(access.ordering, at: key(place, warp), warp)
+        noteRead(place, warp, lanes: lanes, isAtomic: access.ordering.isStrong)
+        fetch = { place.shared.load(place.start + $0, byteCount: size) }
+      }
+      for (index, slot) in i.outputs.enumerated() {
+        var bits = fetch?(index * size) ?? 0
+        if access.element == .s8 {
+          bits = UInt64(bitPattern: Int64(Int8(truncatingIfNeeded: bits)))
+        }
+        if access.element == .s16 {
+          bits = UInt64(bitPattern: Int64(Int16(truncatingIfNeeded: bits)))
+        }
+        warp.set(slot, lane, bits)
+      }
+    }
+  }
+
+  private func store(_ access: Op.MemoryAccess, _ i: Program.Instruction, _ warp: Warp) {
+    let size = access.element.byteCount
+    let count = i.inputs.count - 1 - (access.hasPolicy ? 1 : 0)
+    let total = size * count
+    warp.forEachLane { lane in
+      let address = address(i.inputs[0], lane, offset: access.offset, warp)
+      let lanes = UInt32(1) << UInt32(lane)
+      if access.space == .global {
+        guard
+          let place = writablePlace(
+            address, byteCount: total, alignment: total, warp, lanes: lanes)
+        else { return }
+        release(access.ordering, at: address, warp)
+        for index in 0..<count {
+          memory.store(
+            (place.buffer, place.offset + index * size), warp.get(i.inputs[1 + index], lane),
+            byteCount: size)
+        }
+      } else if let place = sharedPlace(
+        UInt32(truncatingIfNeeded: address), access.space, byteCount: total, alignment: total, warp,
+        lanes: lanes)
+      {
+        noteWrite(place, warp, lanes: lanes, isAtomic: access.ordering.isStrong)
+        release(access.ordering, at: key(place, warp), warp)
+        for index in 0..<count {
+          place.shared.store(
+            place.start + index * size, warp.get(i.inputs[1 + index], lane), byteCount: size)
+        }
+      }
+    }
+    if access.ordering.isStrong { progress += 1 }
+  }
+
+  // MARK: - Atomics
+
+  private func atomic(_ access: Op.AtomicAccess, _ i: Program.Instruction, _ warp: Warp) {
+    let first = i.inputs[1].type
+    let size = first.bitWidth / 8
+    let isCAS = access.op == .cas
+    let count = isCAS ? 1 : i.inputs.count - 1
+    warp.forEachLane { lane in
+      let address = address(i.inputs[0], lane, offset: access.offset, warp)
+      let lanes = UInt32(1) << UInt32(lane)
+      for index in 0..<count {
+        let operand = warp.get(i.inputs[(isCAS ? 2 : 1) + index], lane)
+        let expected = warp.get(i.inputs[1], lane)
+        func updated(_ old: UInt64) -> UInt64 {
+          isCAS
+            ? (old == expected ? operand : old)
+            : combine(access.op, old, operand, first, flushes: access.space == .global)
+        }
+        let old: UInt64
+        if access.space == .global {
+          guard
+            let place = writablePlace(
+              address, byteCount: size * count, alignment: size * count, warp, lanes: lanes)
+          else { return }
+          if !memory.isWritten(place, byteCount: size * count) {
+            report(.uninitialisedRead(.global, address: address), warp, lanes: lanes)
+          }
+          let element = (place.buffer, place.offset + index * size)
+          old = memory.load(element, byteCount: size)
+          memory.store(element, updated(old), byteCount: size)
+          order(access.ordering, at: address, warp)
+        } else {
+          guard
+            let place = sharedPlace(
+              UInt32(truncatingIfNeeded: address), access.space, byteCount: size, alignment: size,
+              warp, lanes: lanes)
+          else { return }
+          if access.ordering == .acquire || access.ordering == .acquireRelease {
+            acquire(.acquire(access.scope), at: key(place, warp), warp)
+          }
+          noteRead(place, warp, lanes: lanes, isAtomic: true)
+          noteWrite(place, warp, lanes: lanes, isAtomic: true)
+          old = place.shared.load(place.start, byteCount: size)
+          place.shared.store(place.start, updated(old), byteCount: size)
+          order(access.ordering, at: key(place, warp), warp)
+        }
+        if let result = i.outputs.first { warp.set(result, lane, old) }
+      }
+    }
+    progress += 1
+  }
+
+  private func combine(
+    _ op: Op.AtomicOp, _ old: UInt64, _ x: UInt64, _ type: ValueType, flushes: Bool
+  ) -> UInt64 {
+    switch op {
+    case .add:
+      switch type {
+      case .f32:
+        let (a, b) = (
+          Float(bitPattern: UInt32(truncatingIfNeeded: old)),
+          Float(bitPattern: UInt32(truncatingIfNeeded: x))
+        )
+        let sum =
+          flushes ? FloatMath.flush(FloatMath.flush(a) + FloatMath.flush(b)) : a + b
+        return UInt64(sum.bitPattern)
+      case .f16x2, .bf16x2:
+        func half(_ shift: UInt64) -> UInt64 {
+          let a = FloatMath.widen(UInt32(truncatingIfNeeded: old >> shift), type)
+          let b = FloatMath.widen(UInt32(truncatingIfNeeded: x >> shift), type)
+          return UInt64(FloatMath.narrow(FloatMath.oddSum(Double(a), Double(b)), type)) << shift
+        }
+        return half(0) | half(16)
+      default: return old &+ x
+      }
+    case .min, .max:
+      let isLess: Bool =
+        switch type {
+        case .s32: Int32(truncatingIfNeeded: old) < Int32(truncatingIfNeeded: x)
+        case .s64: Int64(bitPattern: old) < Int64(bitPattern: x)
+        default: old < x
+        }
+      return isLess == (op == .min) ? old : x
+    case .and: return old & x
+    case .or: return old | x
+    case .xor: return old ^ x
+    case .inc: return old >= x ? 0 : old + 1
+    case .exchange, .cas: return x
+    }
+  }
+
+  // MARK: - Order through memory
+
+  /// Key of a shared location in `Cluster.released`: below all global buffers.
+  private func key(_ place: SharedPlace, _ warp: Warp) -> UInt64 {
+    UInt64(place.address)
+  }
+
+  private func acquire(_ ordering: Op.Ordering, at key: UInt64, _ warp: Warp) {
+    guard ordering.isStrong, let clock = warp.block.cluster.released[key],
+      clock.count == warp.clock.count
+    else {
+      return
+    }
+    if case .acquire = ordering { warp.clock.merge(clock) } else { warp.observed.append(clock) }
+  }
+
+  private func release(_ ordering: Op.Ordering, at key: UInt64, _ warp: Warp) {
+    guard ordering.isStrong else { return }
+    if case .release = ordering {
+      var clock = VectorClock(count: agentCount)
+      release(warp, into: &clock)
+      warp.block.cluster.released[key] = clock
+    } else {
+      warp.block.cluster.released[key] = warp.fencedClock
+    }
+  }
+
+  private func order(_ ordering: Op.AtomicOrdering, at key: UInt64, _ warp: Warp) {
+    var clock = warp.block.cluster.released[key] ?? VectorClock(count: agentCount)
+    if ordering == .acquire || ordering == .acquireRelease {
+      warp.clock.merge(clock)
+    } else {
+      warp.observed.append(clock)
+    }
+    if ordering == .release || ordering == .acquireRelease {
+      release(warp, into: &clock)
+      warp.block.cluster.released[key] = clock
+    } else if let fenced = warp.fencedClock {
+      clock.merge(fenced)
+      warp.block.cluster.released[key] = clock
+    }
+  }
+}
+
+extension Op.Ordering {
+  /// Whether the access takes part in synchronisation.
+  var isStrong: Bool { self != .weak }
+}
