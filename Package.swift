@@ -34,6 +34,11 @@ let package = Package(
 
     // L2: the kernel language's typed IR, its verifier and its passes.
     .target(name: "ApusIR", dependencies: ["ApusNumerics"], swiftSettings: settings),
+
+    // L3: the Swift front end over the IR: kernels as Swift code.
+    .target(
+      name: "ApusDSL", dependencies: ["ApusIR", "ApusNumerics"], swiftSettings: settings),
+
     // L3: the CPU interpreter of the IR.
     .target(
       name: "ApusSimulator", dependencies: ["ApusIR", "ApusNumerics"], swiftSettings: settings),
@@ -95,6 +100,10 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "ApusPTXTests", dependencies: ["ApusPTX", "ApusIR", "ApusNumerics", "ApusTestSupport"],
+      exclude: ["Golden"], swiftSettings: settings),
+    .testTarget(
+      name: "ApusDSLTests",
+      dependencies: ["ApusDSL", "ApusIR", "ApusNumerics", "ApusSimulator", "ApusTestSupport"],
       exclude: ["Golden"], swiftSettings: settings),
     .testTarget(
       name: "ApusPlannerTests",

@@ -11,7 +11,7 @@ import Testing
 
         Start with `apus demo`. Every command prints JSON with --json, errors go to
         standard error, and the exit code is 0 on success, 1 on failure and 64 for a
-        command line that makes no sense. APUS_CPU and APUS_THREADS configure the CPU
+        command line that cannot be parsed. APUS_CPU and APUS_THREADS configure the CPU
         back end.
 
         USAGE: apus <subcommand>
