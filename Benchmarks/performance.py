@@ -33,9 +33,14 @@ class UnknownKind(Exception):
 
 
 def load(folder):
-    """The newest result per kind as {key: (path, report)}; quick runs are no results."""
+    """The newest result per kind as {key: (path, report)}; quick runs are no results.
+
+    Output of `apus demo --json` (DATE-demo.json) belongs to the README and is passed over.
+    """
     newest = {}
     for path in sorted(folder.rglob("*.json")):
+        if path.stem.endswith("-demo"):
+            continue
         report = json.loads(path.read_text())
         kind = report.get("kind")
         if kind == "apus-bench":
