@@ -46,36 +46,28 @@ extension Reference {
     var result = AttentionResult(
       o: blank, lse: [Double](repeating: .nan, count: rows * heads), oMagnitude: blank)
 
-    for r in 0..<problem.batch {
-      let (qoLength, kvLength) = (problem.qoLength(r), problem.kvLength(r))
-      for g in 0..<problem.shape.kvHeadCount {
-        let k = (0..<kvLength).map { j in
+    problem.forEachRow { r, g in
+      (
+        k: (0..<problem.kvLength(r)).map { j in
           rotated(operands.key(r, j, head: g).doubles, position: j, problem.modification.rope)
-        }
-        let v = (0..<kvLength).map { operands.value(r, $0, head: g).doubles }
-        for i in 0..<qoLength {
-          for h in g * problem.shape.groupSize..<(g + 1) * problem.shape.groupSize {
-            let row = problem.qoIndptr.offsets[r] + i
-            let q = rotated(
-              operands.query(row, head: h).doubles, position: kvLength - qoLength + i,
-              problem.modification.rope)
-            let keys = (0..<kvLength).filter {
-              problem.mask.allows(request: r, i, $0, qoLength: qoLength, kvLength: kvLength)
-            }
-            let x = keys.map { j in
-              score(problem, q, k[j], head: h, distance: j - (kvLength - qoLength + i))
-            }
-            let output = weightedMean(
-              x, keys.map { v[$0] }, sink: operands.sink(head: h).map(Double.init), width: width)
-            let oScale = Double(operands.outputScale(head: h))
-            result.lse[row * heads + h] = output.lse
-            for e in 0..<width {
-              result.o[(row * heads + h) * width + e] = output.o[e] / oScale
-              result.oMagnitude[(row * heads + h) * width + e] =
-                output.magnitude[e] / oScale.magnitude
-            }
-          }
-        }
+        },
+        v: (0..<problem.kvLength(r)).map { operands.value(r, $0, head: g).doubles }
+      )
+    } _: { row, kv in
+      let h = row.head
+      let q = rotated(
+        operands.query(row.row, head: h).doubles, position: row.position, problem.modification.rope)
+      let x = row.keys.map { j in
+        score(problem, q, kv.k[j], head: h, distance: j - row.position)
+      }
+      let output = weightedMean(
+        x, row.keys.map { kv.v[$0] }, sink: operands.sink(head: h).map(Double.init), width: width)
+      let oScale = Double(operands.outputScale(head: h))
+      result.lse[row.row * heads + h] = output.lse
+      for e in 0..<width {
+        let index = (row.row * heads + h) * width + e
+        result.o[index] = output.o[e] / oScale
+        result.oMagnitude[index] = output.magnitude[e] / oScale.magnitude
       }
     }
     return result

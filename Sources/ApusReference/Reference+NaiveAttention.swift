@@ -32,34 +32,26 @@ extension Reference {
     var o = [Float](repeating: .nan, count: rows * heads * width)
     var lse = [Float](repeating: .nan, count: rows * heads)
 
-    for r in 0..<problem.batch {
-      let (qoLength, kvLength) = (problem.qoLength(r), problem.kvLength(r))
-      for g in 0..<problem.shape.kvHeadCount {
-        let k = (0..<kvLength).map { j in
+    problem.forEachRow { r, g in
+      (
+        k: (0..<problem.kvLength(r)).map { j in
           rotated(operands.key(r, j, head: g).floats, position: j, problem.modification.rope)
-        }
-        let v = (0..<kvLength).map { operands.value(r, $0, head: g).floats }
-        for i in 0..<qoLength {
-          for h in g * problem.shape.groupSize..<(g + 1) * problem.shape.groupSize {
-            let row = problem.qoIndptr.offsets[r] + i
-            let q = rotated(
-              operands.query(row, head: h).floats, position: kvLength - qoLength + i,
-              problem.modification.rope)
-            let keys = (0..<kvLength).filter {
-              problem.mask.allows(request: r, i, $0, qoLength: qoLength, kvLength: kvLength)
-            }
-            let x = keys.map { j in
-              score(problem, q, k[j], head: h, distance: j - (kvLength - qoLength + i))
-            }
-            let output = weightedMean(
-              x, keys.map { v[$0] }, sink: operands.sink(head: h), width: width, pType: pType)
-            lse[row * heads + h] = output.lse
-            for e in 0..<width {
-              o[(row * heads + h) * width + e] = rounded(
-                output.o[e] / operands.outputScale(head: h), to: problem.types.o)
-            }
-          }
-        }
+        },
+        v: (0..<problem.kvLength(r)).map { operands.value(r, $0, head: g).floats }
+      )
+    } _: { row, kv in
+      let h = row.head
+      let q = rotated(
+        operands.query(row.row, head: h).floats, position: row.position, problem.modification.rope)
+      let x = row.keys.map { j in
+        score(problem, q, kv.k[j], head: h, distance: j - row.position)
+      }
+      let output = weightedMean(
+        x, row.keys.map { kv.v[$0] }, sink: operands.sink(head: h), width: width, pType: pType)
+      lse[row.row * heads + h] = output.lse
+      for e in 0..<width {
+        o[(row.row * heads + h) * width + e] = rounded(
+          output.o[e] / operands.outputScale(head: h), to: problem.types.o)
       }
     }
     return (o, lse)
