@@ -182,14 +182,16 @@ extension Validator {
     let shape = problem.shape
     let types = [ScalarType(problem.types.kv)]
     let outer = problem.geometry.outerShape(layout: problem.layout, heads: shape.kvHeadCount)
+    // One walk over the page lists serves every tensor of the call.
+    let reach = problem.geometry.reach
     switch kv {
     case .separate(let k, let v):
       require(
         problem.latent == nil, "an MLA problem must have a latent operand", found: "k and v")
       requireTensor("k", k, types, shape: outer + [shape.headDimQK])
       requireTensor("v", v, types, shape: outer + [shape.headDimVO])
-      requireCapacity("k", k, problem)
-      requireCapacity("v", v, problem)
+      requireCapacity("k", k, problem, reach)
+      requireCapacity("v", v, problem, reach)
     case .combined(let view):
       require(
         problem.latent == nil, "an MLA problem must have a latent operand", found: "combined kv")
@@ -202,20 +204,20 @@ extension Validator {
         found: "\(shape.headDimQK) and \(shape.headDimVO)")
       requireTensor(
         "kv", view, types, shape: [nil, 2] + outer.dropFirst() + [shape.headDimQK])
-      requireCapacity("kv", view, problem)
+      requireCapacity("kv", view, problem, reach)
     case .latent(let ckv, let kpe):
       guard let latent = requireLatent(problem, "a latent operand") else { return }
-      requireLatentTensor("ckv", ckv, latent.ckv, problem)
-      requireLatentTensor("kpe", kpe, latent.kpe, problem)
+      requireLatentTensor("ckv", ckv, latent.ckv, problem, reach)
+      requireLatentTensor("kpe", kpe, latent.kpe, problem, reach)
     case .packedLatent(let view):
       guard let latent = requireLatent(problem, "a latent operand") else { return }
-      requireLatentTensor("latent", view, latent.ckv + latent.kpe, problem)
+      requireLatentTensor("latent", view, latent.ckv + latent.kpe, problem, reach)
     }
     requireScale("kScale", scales.k, headCount: shape.kvHeadCount, tokenShape: outer)
-    if case .tokenHead(let view) = scales.k { requireCapacity("kScale", view, problem) }
+    if case .tokenHead(let view) = scales.k { requireCapacity("kScale", view, problem, reach) }
     if problem.latent == nil {
       requireScale("vScale", scales.v, headCount: shape.kvHeadCount, tokenShape: outer)
-      if case .tokenHead(let view) = scales.v { requireCapacity("vScale", view, problem) }
+      if case .tokenHead(let view) = scales.v { requireCapacity("vScale", view, problem, reach) }
       require(
         scales.kpe == .one, "kpeScale must be one outside MLA", found: "\(scales.kpe)")
     } else {
@@ -233,38 +235,46 @@ extension Validator {
 
   /// A latent tensor may leave out the head dimension when there is one latent head.
   private mutating func requireLatentTensor(
-    _ name: String, _ view: TensorView, _ width: Int, _ problem: AttentionProblem
+    _ name: String, _ view: TensorView, _ width: Int, _ problem: AttentionProblem, _ reach: Int
   ) {
     let heads = problem.shape.kvHeadCount
     let outer = problem.geometry.outerShape(layout: problem.layout, heads: heads)
     let expanded = problem.geometry.insertingHead(view, layout: problem.layout, heads: heads)
     requireTensor(name, expanded, [ScalarType(problem.types.kv)], shape: outer + [width])
-    requireCapacity(name, expanded, problem)
+    requireCapacity(name, expanded, problem, reach)
   }
 
-  /// The cache must be as large as the geometry's lists reach.
+  /// The cache must be as large as the geometry's lists reach (`KVGeometry.reach`).
   private mutating func requireCapacity(
-    _ name: String, _ view: TensorView, _ problem: AttentionProblem
+    _ name: String, _ view: TensorView, _ problem: AttentionProblem, _ reach: Int
   ) {
     switch problem.geometry {
-    case .paged(let table):
+    case .paged:
       let pages = Swift.max(view.shape.first ?? 0, 0)
-      let greatest = table.greatestPage
       require(
-        greatest < pages, "page indices must be below the page count of \(name)",
-        found: "index \(greatest) of \(pages) pages")
-    case .ragged(let indptr):
+        reach <= pages, "page indices must be below the page count of \(name)",
+        found: "index \(reach - 1) of \(pages) pages")
+    case .ragged:
       let axis = problem.layout == .nhd ? 0 : 1
       let tokens = axis < view.shape.count ? view.shape[axis] : 0
       require(
-        indptr.end <= tokens, "kvIndptr must end within the tokens of \(name)",
-        found: "\(indptr.end) of \(tokens)")
+        reach <= tokens, "kvIndptr must end within the tokens of \(name)",
+        found: "\(reach) of \(tokens)")
     case .padded: break
     }
   }
 }
 
 extension KVGeometry {
+  /// Pages, or tokens of ragged rows, that a tensor must have for the lists of a validated geometry.
+  fileprivate var reach: Int {
+    switch self {
+    case .ragged(let indptr): indptr.end
+    case .padded(let maxLength, _): maxLength
+    case .paged(let table): table.greatestPage + 1
+    }
+  }
+
   /// Extents of a K, V or scale tensor before its last dimension; nil entries are free.
   public func outerShape(layout: KVLayout, heads: Int) -> [Int?] {
     switch self {
