@@ -20,8 +20,7 @@ extension AttentionContext {
     } else {
       var denominator = Double(l)
       var numerator = 1.0
-      if let base = sinks?.hostPointer, let stride = sinks?.strides.first {
-        let logit = base.loadUnaligned(fromByteOffset: head * stride * 4, as: Float.self)
+      if let logit = sinks?.hostFloat(at: head) {
         let sink = Double(logit) * Self.log2e
         if sink > Double(m) {
           numerator = exponential2(Double(m) - sink)

@@ -90,10 +90,7 @@ extension CPUEngine {
     switch scale {
     case .one: return
     case .tensor(let value): divisor = value
-    case .head(let view):
-      divisor =
-        view.hostPointer?.loadUnaligned(
-          fromByteOffset: place.head * view.strides[0] * 4, as: Float.self) ?? 1
+    case .head(let view): divisor = view.hostFloat(at: place.head) ?? 1
     case .dynamicTokenHead(let view):
       divisor = Self.dynamicScale(row, dim, problem.cacheType)
       let offset = place.offset(view, problem.layout) * 4

@@ -37,10 +37,7 @@ struct HeadScales: Sendable {
     case .tensor(let value):
       return [Float](repeating: value, count: count)
     case .head(let view):
-      guard let base = view.hostPointer else { return [Float](repeating: 1, count: count) }
-      return (0..<count).map {
-        base.loadUnaligned(fromByteOffset: $0 * view.strides[0] * 4, as: Float.self)
-      }
+      return (0..<count).map { view.hostFloat(at: $0) ?? 1 }
     }
   }
 

@@ -145,6 +145,12 @@ public struct TensorView: Sendable, Hashable {
     return UnsafeRawPointer(bitPattern: address)
   }
 
+  /// Element `index` of a validated one-dimensional f32 host tensor (a value per head); nil for one
+  /// that is empty or elsewhere.
+  package func hostFloat(at index: Int) -> Float? {
+    hostPointer?.loadUnaligned(fromByteOffset: index * strides[0] * 4, as: Float.self)
+  }
+
   /// Writable base pointer; nil for an empty tensor at address 0 or a device tensor.
   public var mutableHostPointer: UnsafeMutableRawPointer? {
     guard memory == .host else { return nil }

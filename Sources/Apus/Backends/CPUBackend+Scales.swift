@@ -9,10 +9,9 @@ extension CPUBackend {
   ) throws(ArgumentError) {
     var validator = Validator(operation)
     for (name, scale) in scales {
-      guard case .head(let view) = scale, let base = view.hostPointer else { continue }
+      guard case .head(let view) = scale else { continue }
       for head in 0..<view.shape[0] {
-        let value = base.loadUnaligned(
-          fromByteOffset: head * view.strides[0] * 4, as: Float.self)
+        guard let value = view.hostFloat(at: head) else { break }
         guard
           validator.require(
             value.isFinite && value > 0, "\(name) must be finite and positive",
