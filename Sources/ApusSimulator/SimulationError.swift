@@ -18,7 +18,7 @@ public struct SimulationError: Error, Sendable, Hashable {
     case uninitialisedRead(Op.MemorySpace, address: UInt64)
     /// A read of a register nothing wrote in some active lane.
     case undefinedRegister(String)
-    /// Two accesses to a shared byte, one a write, that no barrier orders.
+    /// Two accesses to a byte, one a write, that nothing orders; lanes of one warp included.
     case race(address: UInt64, otherWarp: Int?, otherLocation: SourceLocation)
     /// A collective op whose lanes are not those that execute it.
     case divergent(members: UInt32)
@@ -96,7 +96,7 @@ extension SimulationError.Kind: CustomStringConvertible {
     case .undefinedRegister(let name): return "register \(name) must be written before it is read"
     case .race(let address, let warp, let location):
       let other = warp.map { "warp \($0)" } ?? "an asynchronous copy"
-      return "a barrier must order accesses to a shared byte; found \(hex(address)) used by "
+      return "a barrier or syncWarp must order accesses to a byte; found \(hex(address)) used by "
         + "\(other) at \(location)"
     case .divergent(let members):
       return "exactly the lanes \(hex(UInt64(members))) must execute this together"

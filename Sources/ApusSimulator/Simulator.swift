@@ -7,16 +7,18 @@ public import ApusIR
 /// ops complete as late as their waits allow, copies signalled by mbarriers in random order.
 ///
 /// # What is checked
-/// Bounds, alignment, unwritten bytes and registers, collective ops in divergent lanes, barrier
-/// counts, deadlock, use of memory and registers that asynchronous ops own, proxy fences, and
-/// races in shared memory. A *race* is a pair of accesses to a byte by two warps, at least one a
-/// write, that no chain of barriers, mbarrier phases, cluster barriers or released and acquired
-/// atomics orders: each warp has a vector clock, each byte the epoch of its last writer and of
-/// every warp's last read.
+/// Bounds, alignment, unwritten bytes and registers, collective ops in divergent lanes, warps of a
+/// warpgroup that disagree about its products, barrier counts, deadlock, use of memory and registers
+/// that asynchronous ops own, proxy fences, and races. A *race* is a pair of accesses to a byte by
+/// two lanes, at least one a write, that nothing orders: no `syncWarp`, barrier, mbarrier phase,
+/// cluster barrier, released and acquired atomic or fenced relaxed one. Each warp has a vector
+/// clock, each byte the epoch and lane of its last writer and, in shared memory, of every warp's
+/// last read. The release of one lane covers its own accesses and what all lanes did before they
+/// last met; what one lane acquires counts for its whole warp.
 ///
-/// Not seen: races between lanes of a warp; races and proxy fences in global memory; the scopes of
-/// fences and arrivals, all of which count as wide enough; a `wgmma` that not all four warps of
-/// its warpgroup issue.
+/// A write to global memory that overtakes a read is seen as a read of the new bytes, under a seed
+/// that runs it first. Not seen: the scopes of fences and arrivals, all of which count as wide
+/// enough.
 public struct Simulator: Sendable {
   /// The kernel.
   public let kernel: KernelIR
@@ -51,10 +53,9 @@ public struct Simulator: Sendable {
     }
     let machine = Machine(
       kernel: kernel, program: program, options: options, grid: grid, arguments: arguments,
-      memory: memory)
-    memory = GlobalMemory()  // the machine holds the only reference: no copy on its first write
+      memory: DeviceMemory(memory))
     machine.run()
-    memory = machine.memory
+    machine.memory.store(to: &memory)
     return SimulationReport(
       errors: machine.errors, instructionCount: machine.instructionCount, seed: options.seed)
   }
@@ -70,16 +71,20 @@ public struct SimulationOptions: Sendable, Hashable {
   public var errorLimit: Int
   /// Blocks that run at the same time; whole clusters, at least one.
   public var residentBlocks: Int
+  /// Whether the launch may start before the preceding one ends: global memory must not be touched
+  /// before `gridDependencyWait`, but for non-coherent loads of what no kernel writes.
+  public var overlapsPredecessor: Bool
 
   /// Options; the defaults suit tests.
   public init(
     seed: UInt64 = 0, instructionLimit: Int = 1 << 30, errorLimit: Int = 8,
-    residentBlocks: Int = 4
+    residentBlocks: Int = 4, overlapsPredecessor: Bool = false
   ) {
     self.seed = seed
     self.instructionLimit = instructionLimit
     self.errorLimit = errorLimit
     self.residentBlocks = residentBlocks
+    self.overlapsPredecessor = overlapsPredecessor
   }
 }
 

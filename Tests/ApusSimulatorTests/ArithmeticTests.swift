@@ -152,6 +152,74 @@ import Testing
     }
   }
 
+  @Test func `fused products round once, at midpoints and at the ends of the range too`() {
+    var random = SplitMix64(seed: 45)
+    var rows: [(Float, Float, Float)] = []
+    for _ in 0..<512 {
+      // A product of 24 + k bits and an addend that puts it next to a midpoint of two floats.
+      let a = Float(
+        bitPattern: 0x3F80_0001 | UInt32(truncatingIfNeeded: random.next() % 0x1000) << 11)
+      let b = Float(
+        bitPattern: 0x3F80_0001 | UInt32(truncatingIfNeeded: random.next() % 0x1000) << 11)
+      let tiny = Float(sign: random.next() % 2 == 0 ? .plus : .minus, exponent: -60, significand: 1)
+      rows.append((a, b, tiny))
+      rows.append((a, 1 + 0x1p-23, random.next() % 2 == 0 ? 0x1p-24 : -0x1p-24 * (1 + 0x1p-23)))
+      rows.append((a * 0x1p-120, b * 0x1p-20, tiny * 0x1p-70))
+      rows.append((a * 0x1p64, b * 0x1p63, -tiny))
+      rows.append((a, b, -(a * b)))
+      rows.append((a, -0.0, 0))
+      rows.append((Float(bitPattern: UInt32(truncatingIfNeeded: random.next())), b, .infinity))
+      rows.append((.infinity, 0, a))
+    }
+    var mismatches = Mismatches()
+    for start in stride(from: 0, to: rows.count, by: 512) {
+      let part = rows[start..<start + 512]
+      let found = evaluate(
+        .arithmetic(.fma),
+        [
+          (.f32, part.map { bits($0.0) }), (.f32, part.map { bits($0.1) }),
+          (.f32, part.map { bits($0.2) }),
+        ], results: [.f32])[0]
+      for (row, result) in zip(part, found) {
+        let exact = row.2.addingProduct(row.0, row.1)
+        mismatches.check(
+          exact.isNaN ? f(result).isNaN : bits(exact) == result,
+          "fma\(row) = \(f(result)), expected \(exact)")
+      }
+    }
+    mismatches.expectNone()
+  }
+
+  @Test func `every binary16 pattern has its value`() {
+    var mismatches = Mismatches()
+    for code in UInt16.min...UInt16.max {
+      let (found, exact) = (MatrixMath.half(UInt32(code)), Half(bitPattern: code).float)
+      mismatches.check(
+        exact.isNaN ? found.isNaN : found.bitPattern == exact.bitPattern, "\(code): \(found)")
+    }
+    mismatches.expectNone()
+  }
+
+  @Test func `narrowing agrees with the number types`() {
+    var random = SplitMix64(seed: 46)
+    var mismatches = Mismatches()
+    for _ in 0..<30_000 {
+      let raw = UInt32(truncatingIfNeeded: random.next())
+      // Any value, one in the range of binary16, and midpoints of both types.
+      let near = raw & 0x8FFF_FFFF | 0x3000_0000
+      for pattern in [raw, near, near & ~0x1FFF | 0x1000, near & ~0xFFFF | 0x8000] {
+        let value = Float(bitPattern: pattern)
+        let half = UInt32(Half(value, overflow: .nonSaturating).bitPattern)
+        let brain = UInt32(BFloat16(value, overflow: .nonSaturating).bitPattern)
+        mismatches.check(
+          FloatMath.narrow(value, isBrain: false) == half, "f16 \(value): \(half)")
+        mismatches.check(
+          FloatMath.narrow(value, isBrain: true) == brain, "bf16 \(value): \(brain)")
+      }
+    }
+    mismatches.expectNone()
+  }
+
   @Test func `approximations are within their bounds`() {
     var random = SplitMix64(seed: 50)
     let x = (0..<256).map { _ in Float.random(in: 0.01...20, using: &random) }

@@ -149,13 +149,6 @@ import Testing
     #expect(first(makeKernel { $0.perform(.control(.trap)) })?.kind == .trap)
   }
 
-  @Test func `an op that is not executed is named`() {
-    let kernel = makeKernel { b in
-      b.perform(.copy(.storeAsync(offset: 0, barrierOffset: 0)), [.u32(0), .u32(0), .u32(0)])
-    }
-    #expect(first(kernel)?.kind == .unsupported(.copy(.storeAsync(offset: 0, barrierOffset: 0))))
-  }
-
   @Test func `a malformed kernel is refused in the verifier's words`() {
     let kernel = makeKernel { $0.perform(.arithmetic(.add), [.u32(1)], at: 12) }
     let error = first(kernel)

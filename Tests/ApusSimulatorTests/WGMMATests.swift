@@ -12,6 +12,8 @@ import Testing
     var fence = true
     var wait = true
     var overwrites = false
+    /// Rows of 128 bytes before the operands: where the swizzle's pattern starts.
+    var baseRows = 0
   }
 
   private let n = 64
@@ -20,8 +22,11 @@ import Testing
   private func kernel(_ parts: Parts) -> KernelIR {
     makeKernel(threads: 128) { b in
       let (a, bMatrix, out) = (b.pointer("a"), b.pointer("b"), b.pointer("out"))
-      let tileA = b.shared("a", byteCount: 8192, alignment: 1024)
-      let tileB = b.shared("b", byteCount: 8192, alignment: 1024)
+      let shift = Operand.u32(UInt32(128 * parts.baseRows))
+      let startA = b.shared("a", byteCount: 9216, alignment: 1024)
+      let startB = b.shared("b", byteCount: 9216, alignment: 1024)
+      let tileA = b.get(.arithmetic(.add), [startA, shift])
+      let tileB = b.get(.arithmetic(.add), [startB, shift])
       let all = b.blockBarrier(threads: 128)
       let tid = b.thread()
       for part in 0..<16 {
@@ -33,10 +38,11 @@ import Testing
       if parts.proxyFence { b.perform(.synchronisation(.fence(.proxyAsync(.shared)))) }
       b.perform(.synchronisation(.barrierSync(all)))
       func descriptor(_ b: inout IRBuilder, _ tile: Operand) -> Operand {
-        let rest = MatrixDescriptor(
-          start: 0, leadingOffset: 8192, strideOffset: 8 * parts.swizzle.rowBytes,
-          swizzle: parts.swizzle
-        ).bits
+        let rest =
+          MatrixDescriptor(
+            start: 0, leadingOffset: parts.swizzle == .none ? 4096 : 8192,
+            strideOffset: 8 * parts.swizzle.rowBytes, swizzle: parts.swizzle
+          ).bits | UInt64(parts.baseRows) << 49
         let start = b.get(.conversion(.integer), [b.get(.bits(.shr), [tile, .u32(4)])], .u64)
         return b.get(.bits(.or), [start, .constant(.u64(rest))], .u64)
       }
@@ -57,12 +63,19 @@ import Testing
     }
   }
 
-  /// Rows of `rowBytes`, permuted as the hardware does; an unused part of a row holds zeros.
-  private func image(_ rows: [[Float]], _ swizzle: Swizzle) -> [UInt32] {
+  /// Rows of `rowBytes`, permuted as the hardware does; an unused part of a row holds zeros. Without
+  /// a swizzle groups of eight rows by 16 bytes: 128 bytes apart along the first dimension of a
+  /// K-major operand and the second of an MN-major one, 4096 along the other.
+  private func image(
+    _ rows: [[Float]], _ swizzle: Swizzle, isTransposed: Bool = false
+  ) -> [UInt32] {
     var halves = [UInt16](repeating: 0, count: 4096)
     for (row, values) in rows.enumerated() {
       for (column, value) in values.enumerated() {
-        let byte = swizzle.apply(row * swizzle.rowBytes + column * 2)
+        let (first, second) = isTransposed ? (4096, 128) : (128, 4096)
+        let plain = row / 8 * first + row % 8 * 16 + column / 8 * second + column % 8 * 2
+        let byte =
+          swizzle == .none ? plain : swizzle.apply(row * swizzle.rowBytes + column * 2)
         halves[byte / 2] = BFloat16(value).bitPattern
       }
     }
@@ -83,7 +96,11 @@ import Testing
     let columns = (0..<n).map { column in b.map { $0[column] } }
     let (report, output) = run(
       kernel(parts),
-      inputs: [image(a, parts.swizzle), image(parts.transposesB ? b : columns, parts.swizzle)],
+      inputs: [
+        image(a, parts.swizzle),
+        image(
+          parts.transposesB ? b : columns, parts.swizzle, isTransposed: parts.transposesB),
+      ],
       outputWords: 64 * n, seed: seed)
     let layout = FragmentLayout.wgmmaAccumulator(n: n, .f32)
     let expected = (0..<64 * n).map { place -> UInt32 in
@@ -99,7 +116,9 @@ import Testing
   @Test func `products read both major orders through their swizzles`() {
     for (seed, parts) in [
       (1, Parts()), (2, Parts(swizzle: .bytes64)), (3, Parts(swizzle: .bytes32)),
-      (4, Parts(transposesB: true)),
+      (4, Parts(transposesB: true)), (5, Parts(swizzle: .none)),
+      (6, Parts(swizzle: .none, transposesB: true)), (7, Parts(baseRows: 2)),
+      (8, Parts(transposesB: true, baseRows: 5)),
     ] as [(UInt64, Parts)] {
       let (report, output, expected) = launch(parts, seed: seed)
       expect(report.errors.isEmpty, "seed \(seed): \(report.errors)")

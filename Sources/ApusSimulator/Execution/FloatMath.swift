@@ -10,7 +10,7 @@ import ApusNumerics
 #endif
 
 /// Floating-point functions with the roundings that `Op` names.
-enum FloatMath {
+package enum FloatMath {
   /// x + y rounded to odd: rounding the result again, to at most 51 bits and in any direction,
   /// gives what one rounding of the exact sum gives (Boldo and Melquiond, "Emulation of FMA and
   /// correctly rounded sums: proved algorithms using rounding to odd", IEEE TC 2008).
@@ -154,6 +154,22 @@ enum FloatMath {
     let code = UInt16(truncatingIfNeeded: bits)
     return type.elementType == .f16
       ? Half(bitPattern: code).float : BFloat16(bitPattern: code).float
+  }
+
+  /// f16 or bf16 pattern nearest to a binary32 value: by adding half of the last kept bit where the
+  /// result is a normal number (bf16: anything but NaN), else through `narrow`.
+  @inline(__always)
+  package static func narrow(_ value: Float, isBrain: Bool) -> UInt32 {
+    let bits = value.bitPattern
+    if isBrain {
+      guard !value.isNaN else { return narrow(Double(value), .bf16) }
+      return (bits &+ 0x7FFF &+ (bits >> 16 & 1)) >> 16
+    }
+    guard value.magnitude >= 0x1p-14, value.magnitude < 65_520 else {
+      return narrow(Double(value), .f16)
+    }
+    let rounded = (bits & 0x7FFF_FFFF) &+ 0xFFF &+ (bits >> 13 & 1)
+    return (rounded >> 13) &- 112 << 10 | (bits >> 31) << 15
   }
 
   /// f16 or bf16 pattern nearest to a value; ±∞ beyond the range.

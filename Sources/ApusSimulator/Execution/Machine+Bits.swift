@@ -1,7 +1,7 @@
 import ApusIR
 
 extension Machine {
-  func execute(_ op: Op.Bits, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  func execute(_ op: Op.Bits, _ i: Code.Instruction, _ warp: Warp) -> Outcome {
     let type = i.inputs[0].type
     let width = UInt64(type.bitWidth)
     /// Applies `f` to the zero-extended patterns of up to three operands.
@@ -104,7 +104,7 @@ extension Machine {
   }
 
   private func compare(
-    _ comparison: Op.Comparison, _ i: Program.Instruction, _ warp: Warp
+    _ comparison: Op.Comparison, _ i: Code.Instruction, _ warp: Warp
   ) -> Outcome {
     let type = i.inputs[0].type
     switch type {
@@ -133,7 +133,7 @@ extension Machine {
 extension Warp {
   /// A map whose operand and result have the same width of 32 or 64 bits.
   func map64or32(
-    _ i: Program.Instruction, wide: (UInt64) -> UInt64, narrow: (UInt32) -> UInt32
+    _ i: Code.Instruction, wide: (UInt64) -> UInt64, narrow: (UInt32) -> UInt32
   ) {
     if i.inputs[0].type.bitWidth == 64 { map(i, wide) } else { map(i, narrow) }
   }

@@ -5,40 +5,36 @@ struct BulkStore {
   /// Shared bytes that must not be written until then.
   var source: Machine.SharedPlace
   /// Global bytes it writes.
-  var writes: [(place: (buffer: Int, offset: Int), data: [UInt8])]
+  var writes: [(place: DeviceMemory.Place, data: [UInt8])]
+  /// What the bytes are combined with instead of replacing the old ones.
+  var reduction: (op: Op.ReductionOp, map: TensorMapDescription)?
 }
 
 /// Bulk and tensor stores to global memory.
 ///
 /// The shared source is locked from the issue to the wait that covers the group, so its bytes are
-/// the same whenever they are read; global memory changes at the wait, the latest allowed time. A
-/// wait for the reads alone ends both: what follows it cannot observe the difference, since races
-/// in global memory are not tracked.
+/// the same whenever they are read; global memory changes at the wait, the latest allowed time.
 extension Machine {
-  func bulkStore(_ access: Op.BulkAccess, _ i: Program.Instruction, _ warp: Warp) {
+  func bulkStore(_ access: Op.BulkAccess, _ i: Code.Instruction, _ warp: Warp) {
     warp.forEachLane { lane in
       let lanes = UInt32(1) << UInt32(lane)
       let destination = address(i.inputs[0], lane, offset: access.destinationOffset, warp)
-      let count = Int(warp.get32(i.inputs[2], lane))
-      guard count > 0, count % 16 == 0 else {
-        report(
-          .invalidOperand("bulk copies move a positive multiple of 16 bytes; found \(count)"), warp,
-          lanes: lanes)
-        return
-      }
-      guard
+      guard let count = bulkByteCount(i.inputs[2], lane, warp),
         let source = asyncSource(
           shared32(i.inputs[1], lane, access.sourceOffset, warp), byteCount: count, alignment: 16,
           warp, lanes: lanes),
         let place = writablePlace(
-          destination, byteCount: count, alignment: 16, warp, lanes: lanes)
+          destination, byteCount: count, alignment: 16, warp, lanes: lanes),
+        checkGlobalWrite(place, count, destination, warp, lanes: lanes)
       else { return }
-      let data = Array(source.shared.bytes[source.start..<source.start + count])
+      let data = Array(UnsafeBufferPointer(start: source.bytes, count: count))
       issue(BulkStore(source: source, writes: [(place, data)]), warp, lane)
     }
   }
 
-  func tensorStore(_ access: Op.TensorAccess, _ i: Program.Instruction, _ warp: Warp) {
+  func tensorStore(
+    _ access: Op.TensorAccess, _ reduction: Op.ReductionOp?, _ i: Code.Instruction, _ warp: Warp
+  ) {
     warp.forEachLane { lane in
       let lanes = UInt32(1) << UInt32(lane)
       let count = access.dimensions
@@ -46,31 +42,51 @@ extension Machine {
         return
       }
       let corner = (0..<count).map { Int(Int32(bitPattern: warp.get32(i.inputs[1 + $0], lane))) }
-      let size = map.elementByteCount
-      let addresses = boxAddresses(map, corner)
+      let box = TensorBox(map: map, corner: corner)
       guard
         let source = asyncSource(
           shared32(i.inputs[1 + count], lane, access.sharedOffset, warp),
-          byteCount: addresses.count * size,
+          byteCount: box.byteCount,
           alignment: map.swizzle == .none ? 128 : map.swizzle.atomBytes, warp, lanes: lanes)
       else { return }
       var store = BulkStore(source: source, writes: [])
-      for (element, address) in addresses.enumerated() {
-        guard let address else { continue }
+      if let reduction {
+        guard map.element.allows(reduction, byteCount: map.elementByteCount) else {
+          report(
+            .invalidOperand(
+              "\(reduction) must suit the elements of the tensor; found \(map.element) of "
+                + "\(map.elementByteCount) bytes"), warp, lanes: lanes)
+          return
+        }
+        store.reduction = (reduction, map)
+      }
+      let base = UnsafeRawPointer(source.bytes)
+      var isSound = true
+      box.forEachRun { address, offset, byteCount in
         guard
           let place = writablePlace(
-            address, byteCount: size, alignment: size, warp, lanes: lanes)
-        else { return }
-        // Elements are no longer than a chunk, which the swizzle moves as a whole.
-        let start = source.start + map.swizzle.apply(element * size)
-        store.writes.append((place, Array(source.shared.bytes[start..<start + size])))
+            address, byteCount: byteCount, alignment: map.elementByteCount, warp, lanes: lanes),
+          reduction != nil || checkGlobalWrite(place, byteCount, address, warp, lanes: lanes)
+        else {
+          isSound = false
+          return false
+        }
+        var data = [UInt8](repeating: 0, count: byteCount)
+        data.withUnsafeMutableBytes { data in
+          guard let target = data.baseAddress else { return }
+          box.forEachPiece(offset, byteCount) { logical, physical, count in
+            (target + (logical - offset)).copyMemory(from: base + physical, byteCount: count)
+          }
+        }
+        store.writes.append((place, data))
+        return true
       }
-      issue(store, warp, lane)
+      if isSound { issue(store, warp, lane) }
     }
   }
 
   /// Shared bytes that the async proxy reads: written, ordered, and fenced.
-  private func asyncSource(
+  func asyncSource(
     _ address: UInt32, byteCount: Int, alignment: Int, _ warp: Warp, lanes: UInt32
   ) -> SharedPlace? {
     guard
@@ -82,26 +98,51 @@ extension Machine {
   }
 
   private func issue(_ store: BulkStore, _ warp: Warp, _ lane: Int) {
-    for byte in store.source.start..<store.source.start + store.source.byteCount {
-      store.source.shared.sourceLocks[byte] += 1
-    }
+    lockSource(store.source, true)
     warp.openBulk[lane].append(store)
   }
 
-  func waitForStores(_ pending: Int, _ warp: Warp) {
+  func waitForStores(_ pending: Int, isReadOnly: Bool, _ warp: Warp) {
     warp.forEachLane { lane in
       while warp.bulkGroups[lane].count > pending {
         for store in warp.bulkGroups[lane].removeFirst() {
-          for byte in store.source.start..<store.source.start + store.source.byteCount {
-            store.source.shared.sourceLocks[byte] -= 1
-          }
+          lockSource(store.source, false)
+          let stamp = nextBulkStamp(warp)
           for (place, data) in store.writes {
-            for (index, byte) in data.enumerated() {
-              memory.store((place.buffer, place.offset + index), UInt64(byte), byteCount: 1)
+            stampGlobal(place, data.count, stamp, warp.block.cluster.index)
+            if let reduction = store.reduction {
+              combine(data, reduction.op, reduction.map, into: place)
+            } else {
+              data.withUnsafeBytes { place.store($0) }
             }
           }
         }
       }
+    }
+    // Only a full wait makes the written bytes visible to the thread.
+    if !isReadOnly {
+      warp.clock.merge(Knowledge(before: warp.bulkEpoch + 1), of: asyncAgent)
+    }
+  }
+
+  private func nextBulkStamp(_ warp: Warp) -> Stamp {
+    let cluster = warp.block.cluster
+    cluster.asyncEpoch += 1
+    warp.bulkEpoch = cluster.asyncEpoch
+    return Stamp(
+      epoch: cluster.asyncEpoch, agent: asyncAgent, lane: Knowledge.wholeWarp,
+      instruction: warp.pc)
+  }
+
+  private func combine(
+    _ data: [UInt8], _ op: Op.ReductionOp, _ map: TensorMapDescription,
+    into place: DeviceMemory.Place
+  ) {
+    let size = map.elementByteCount
+    for offset in stride(from: 0, to: data.count, by: size) {
+      let x = (0..<size).reduce(UInt64(0)) { $0 | UInt64(data[offset + $1]) << UInt64(8 * $1) }
+      let target = place + offset
+      target.store(map.element.combine(target.load(size), x, op), size)
     }
   }
 }

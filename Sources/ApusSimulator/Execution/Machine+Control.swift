@@ -1,10 +1,10 @@
 import ApusIR
 
 extension Machine {
-  /// Begins and ends of regions: they keep the active mask.
-  func executeRegion(_ i: Program.Instruction, _ warp: Warp) -> Outcome {
-    switch i.code {
-    case .ifBegin: beginIf(i, warp)
+  /// Control flow; begins and ends of regions keep the active mask.
+  func executeControl(_ i: Code.Instruction, _ warp: Warp) -> Outcome {
+    switch i.action {
+    case .ifBegin(let isUniform): beginIf(isUniform, i, warp)
     case .thenEnd:
       let top = warp.stack.count - 1
       warp.stack[top].done |= warp.mask
@@ -34,19 +34,18 @@ extension Machine {
         warp.mask = warp.stack.removeLast().done
         warp.pc += 1
       }
-    case .rolesBegin(let table): return beginRole(table, i, warp)
+    case .rolesBegin(let table): return beginRole(code.tables[table], i, warp)
     case .roleEnd: warp.pc = i.target
-    case .op, .halt: break
+    case .halt: finish(warp)
+    default: return executeLeaf(i, warp)
     }
-    warp.arrivedPhase = nil
     return .jumped
   }
 
-  private func beginIf(_ i: Program.Instruction, _ warp: Warp) {
-    checkDefined(i.inputs[0], warp)
+  private func beginIf(_ isUniform: Bool, _ i: Code.Instruction, _ warp: Warp) {
     let taken = warp.lanes(where: i.inputs[0]) & warp.mask
     let other = warp.mask & ~taken
-    if case .control(.if(.uniform)) = i.op, taken != 0, other != 0 {
+    if isUniform, taken != 0, other != 0 {
       report(.notUniform, warp, lanes: other)
     }
     warp.stack.append(
@@ -57,19 +56,9 @@ extension Machine {
     warp.pc += 1
   }
 
-  private func checkDefined(_ slot: Program.Slot, _ warp: Warp) {
-    guard slot.value >= 0 else { return }
-    let missing = warp.mask & ~warp.defined[slot.value]
-    guard missing != 0 else { return }
-    report(.undefinedRegister("%\(slot.value)"), warp, lanes: missing)
-    warp.defined[slot.value] |= missing
-  }
-
   private func beginRole(
-    _ table: [(range: Range<Int>, start: Int, registers: Int?)], _ i: Program.Instruction,
-    _ warp: Warp
+    _ table: [Code.RoleStart], _ i: Code.Instruction, _ warp: Warp
   ) -> Outcome {
-    checkDefined(i.inputs[0], warp)
     let index = Int(uniform(i.inputs[0], warp))
     guard let role = table.first(where: { $0.range.contains(index) }) else {
       warp.pc = i.target
@@ -90,12 +79,12 @@ extension Machine {
     return true
   }
 
-  func execute(_ op: Op.Control, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
-    switch op {
+  private func executeLeaf(_ i: Code.Instruction, _ warp: Warp) -> Outcome {
+    switch i.action {
     case .breakIf, .continueIf:
       let leaving = warp.lanes(where: i.inputs[0]) & warp.mask
       guard let loop = warp.stack.lastIndex(where: { $0.kind == .loop }) else { return .next }
-      if op == .breakIf {
+      if case .breakIf = i.action {
         warp.stack[loop].done |= leaving
       } else {
         warp.stack[loop].continued |= leaving
@@ -128,22 +117,32 @@ extension Machine {
           warp, lanes: warp.mask)
       }
       return setRegisters(count, warp) ? .next : .wait
-    case .comment, .phase, .if, .loop, .roles: return .next
+    default: return .next
     }
   }
 
   /// The warp's threads have ended.
-  func finish(_ warp: Warp) {
+  private func finish(_ warp: Warp) {
     warp.isFinished = true
+    let group = warp.block.warps.filter { $0.index / 4 == warp.index / 4 }
+    if program.hasProducts, group.allSatisfy(\.isFinished),
+      group.contains(where: { $0.state.pointee.groupDigest != warp.state.pointee.groupDigest })
+    {
+      report(
+        .barrier("all four warps of a warpgroup must execute the same products and waits"), warp,
+        lanes: .max)
+    }
     warp.block.freeRegisters += warp.registersPerThread * warpSize
-    if !warp.openCopies.isEmpty || warp.groups.contains(where: { !$0.isEmpty }) {
+    if warp.openCopies.contains(where: { !$0.isEmpty })
+      || warp.groups.contains(where: { $0.contains { !$0.isEmpty } })
+    {
       report(.missingWait("the destination of a copy of this thread"), warp, lanes: .max)
     }
     if !warp.openProducts.isEmpty || warp.productGroups.contains(where: { !$0.isEmpty }) {
       report(.missingWait("an accumulator of this warp"), warp, lanes: .max)
     }
     if warp.openBulk.contains(where: { !$0.isEmpty })
-      || warp.bulkGroups.contains(where: { !$0.isEmpty })
+      || warp.bulkGroups.contains(where: { $0.contains { !$0.isEmpty } })
     {
       report(.missingWait("the shared source of a store of this thread"), warp, lanes: .max)
     }

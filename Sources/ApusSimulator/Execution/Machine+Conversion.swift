@@ -2,9 +2,10 @@ import ApusIR
 import ApusNumerics
 
 extension Machine {
-  func execute(_ op: Op.Conversion, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  func execute(_ op: Op.Conversion, _ i: Code.Instruction, _ warp: Warp) -> Outcome {
     let (source, result) = (i.inputs[0].type, i.outputs[0].type)
     func value(_ lane: Int) -> Float { Float(bitPattern: warp.get32(i.inputs[0], lane)) }
+    @inline(__always)
     func put(_ f: (Int) -> UInt64) -> Outcome {
       warp.forEachLane { warp.set(i.outputs[0], $0, f($0)) }
       return .next
@@ -39,14 +40,21 @@ extension Machine {
     case .roundToInteger(let rounding):
       return put { UInt64(FloatMath.integral(value($0), rounding).bitPattern) }
     case .widen:
-      return put { UInt64(FloatMath.widen(warp.get32(i.inputs[0], $0), source).bitPattern) }
-    case .narrow: return put { UInt64(FloatMath.narrow(Double(value($0)), result)) }
+      let isBrain = source == .bf16
+      return put { lane in
+        let code = warp.get32(i.inputs[0], lane) & 0xFFFF
+        return UInt64(isBrain ? code << 16 : MatrixMath.half(code).bitPattern)
+      }
+    case .narrow:
+      let isBrain = result == .bf16
+      return put { UInt64(FloatMath.narrow(value($0), isBrain: isBrain)) }
     case .narrowPair:
+      let isBrain = result == .bf16x2
       return put { lane in
         let high = Float(bitPattern: warp.get32(i.inputs[1], lane))
         return UInt64(
-          FloatMath.narrow(Double(value(lane)), result)
-            | FloatMath.narrow(Double(high), result) << 16)
+          FloatMath.narrow(value(lane), isBrain: isBrain)
+            | FloatMath.narrow(high, isBrain: isBrain) << 16)
       }
     case .narrowFP8(let format):
       return put { lane in

@@ -2,9 +2,9 @@ import ApusIR
 
 extension Machine {
   /// Generic addresses of by-value arguments: far from every buffer.
-  static let argumentBase: UInt64 = 0x0F00_0000_0000
+  static let argumentBase: UInt64 = 0x2_0000_0000_0000
 
-  func execute(_ op: Op.Memory, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  func execute(_ op: Op.Memory, _ i: Code.Instruction, _ warp: Warp) -> Outcome {
     switch op {
     case .parameter(let id, let offset):
       guard let bits = argumentBits(id, offset, byteCount: i.outputs[0].type.bitWidth / 8) else {
@@ -52,118 +52,142 @@ extension Machine {
   }
 
   /// Resolves a global address; reports misaligned and out-of-bounds ones.
+  @inline(__always)
   func globalPlace(
-    _ address: UInt64, byteCount: Int, alignment: Int, _ warp: Warp, lanes: UInt32
-  ) -> (buffer: Int, offset: Int)? {
-    if address % UInt64(alignment) != 0 {
+    _ address: UInt64, byteCount: Int, alignment: Int, _ warp: Warp, lanes: UInt32,
+    writes: Bool = false
+  ) -> DeviceMemory.Place? {
+    if address & UInt64(alignment - 1) != 0 {
       report(
         .misaligned(.global, address: address, alignment: alignment), warp, lanes: lanes)
       return nil
     }
-    guard let place = memory.locate(address, byteCount: byteCount) else {
+    switch memory.locate(address, byteCount: byteCount, writes: writes) {
+    case .place(let place): return place
+    case .readOnly(let name):
+      report(.readOnly(address: address, buffer: name), warp, lanes: lanes)
+    case .outOfBounds:
       report(.outOfBounds(.global, address: address, byteCount: byteCount), warp, lanes: lanes)
-      return nil
     }
-    return place
+    return nil
   }
 
   /// As `globalPlace`, for a write.
   func writablePlace(
     _ address: UInt64, byteCount: Int, alignment: Int, _ warp: Warp, lanes: UInt32
-  ) -> (buffer: Int, offset: Int)? {
-    guard
-      let place = globalPlace(
-        address, byteCount: byteCount, alignment: alignment, warp, lanes: lanes)
-    else { return nil }
-    guard memory.buffers[place.buffer].isWritable else {
-      report(
-        .readOnly(address: address, buffer: memory.buffers[place.buffer].name), warp, lanes: lanes)
-      return nil
-    }
-    return place
+  ) -> DeviceMemory.Place? {
+    if overlapsPredecessor { checkDependency(address, warp, lanes: lanes) }
+    return globalPlace(
+      address, byteCount: byteCount, alignment: alignment, warp, lanes: lanes, writes: true)
   }
 
   /// The address a lane accesses, wrapped in the width of the space.
-  func address(_ slot: Program.Slot, _ lane: Int, offset: Int, _ warp: Warp) -> UInt64 {
-    slot.type.bitWidth == 64
+  func address(_ slot: Code.Slot, _ lane: Int, offset: Int, _ warp: Warp) -> UInt64 {
+    slot.is64
       ? warp.get(slot, lane) &+ UInt64(bitPattern: Int64(offset))
       : UInt64(warp.get32(slot, lane) &+ UInt32(truncatingIfNeeded: offset))
   }
 
-  private func load(_ access: Op.MemoryAccess, _ i: Program.Instruction, _ warp: Warp) {
+  /// The written bytes of a global range; reports unwritten ones.
+  @inline(__always)
+  func readableBytes(
+    _ address: UInt64, byteCount: Int, alignment: Int, _ warp: Warp, lanes: UInt32,
+    as access: GlobalAccess = .plain
+  ) -> DeviceMemory.Place? {
+    guard
+      let place = globalPlace(
+        address, byteCount: byteCount, alignment: alignment, warp, lanes: lanes)
+    else { return nil }
+    if overlapsPredecessor, access != .nonCoherent {
+      checkDependency(address, warp, lanes: lanes)
+    }
+    if !place.isWritten(byteCount) {
+      report(.uninitialisedRead(.global, address: address), warp, lanes: lanes)
+    }
+    if place.hasStamps(byteCount) {
+      checkGlobalRead(place, byteCount, address, warp, lanes: lanes, access)
+    }
+    return place
+  }
+
+  private func load(_ access: Op.MemoryAccess, _ i: Code.Instruction, _ warp: Warp) {
     let size = access.element.byteCount
     let total = size * i.outputs.count
+    let isStrong = access.ordering.isStrong
     warp.forEachLane { lane in
       let address = address(i.inputs[0], lane, offset: access.offset, warp)
       let lanes = UInt32(1) << UInt32(lane)
-      var fetch: ((Int) -> UInt64)?
+      var source: DeviceMemory.Place?
       if access.space == .global {
-        if let place = globalPlace(
-          address, byteCount: total, alignment: total, warp, lanes: lanes)
-        {
-          if !memory.isWritten(place, byteCount: total) {
-            report(.uninitialisedRead(.global, address: address), warp, lanes: lanes)
-          }
-          fetch = { self.memory.load((place.buffer, place.offset + $0), byteCount: size) }
-        }
-        acquire(access.ordering, at: address, warp)
+        if isStrong { acquire(access.ordering, at: address, warp) }
+        source = readableBytes(
+          address, byteCount: total, alignment: total, warp, lanes: lanes,
+          as: isStrong ? .atomic : access.isNonCoherent ? .nonCoherent : .plain)
       } else if let place = sharedPlace(
         UInt32(truncatingIfNeeded: address), access.space, byteCount: total, alignment: total, warp,
         lanes: lanes)
       {
-        acquire(access.ordering, at: key(place, warp), warp)
-        noteRead(place, warp, lanes: lanes, isAtomic: access.ordering.isStrong)
-        fetch = { place.shared.load(place.start + $0, byteCount: size) }
+        if isStrong { acquire(access.ordering, at: key(place, warp), warp) }
+        noteRead(place, warp, lanes: lanes, isAtomic: isStrong)
+        source = DeviceMemory.Place(bytes: place.bytes)
       }
-      for (index, slot) in i.outputs.enumerated() {
-        var bits = fetch?(index * size) ?? 0
+      for index in 0..<i.outputs.count {
+        var bits: UInt64 = 0
+        if let source { bits = (source + index * size).load(size) }
         if access.element == .s8 {
           bits = UInt64(bitPattern: Int64(Int8(truncatingIfNeeded: bits)))
-        }
-        if access.element == .s16 {
+        } else if access.element == .s16 {
           bits = UInt64(bitPattern: Int64(Int16(truncatingIfNeeded: bits)))
         }
-        warp.set(slot, lane, bits)
+        warp.set(i.outputs[index], lane, bits)
       }
     }
   }
 
-  private func store(_ access: Op.MemoryAccess, _ i: Program.Instruction, _ warp: Warp) {
+  private func store(_ access: Op.MemoryAccess, _ i: Code.Instruction, _ warp: Warp) {
     let size = access.element.byteCount
     let count = i.inputs.count - 1 - (access.hasPolicy ? 1 : 0)
     let total = size * count
+    let isStrong = access.ordering.isStrong
     warp.forEachLane { lane in
       let address = address(i.inputs[0], lane, offset: access.offset, warp)
       let lanes = UInt32(1) << UInt32(lane)
+      let target: DeviceMemory.Place
       if access.space == .global {
         guard
           let place = writablePlace(
             address, byteCount: total, alignment: total, warp, lanes: lanes)
         else { return }
-        release(access.ordering, at: address, warp)
-        for index in 0..<count {
-          memory.store(
-            (place.buffer, place.offset + index * size), warp.get(i.inputs[1 + index], lane),
-            byteCount: size)
+        var isSame = !isStrong
+        for index in 0..<count where isSame {
+          let bits = warp.get(i.inputs[1 + index], lane)
+          let old = (place + index * size).load(size)
+          isSame = size == 8 ? bits == old : (bits ^ old) << UInt64(64 - 8 * size) == 0
         }
-      } else if let place = sharedPlace(
-        UInt32(truncatingIfNeeded: address), access.space, byteCount: total, alignment: total, warp,
-        lanes: lanes)
-      {
-        noteWrite(place, warp, lanes: lanes, isAtomic: access.ordering.isStrong)
-        release(access.ordering, at: key(place, warp), warp)
-        for index in 0..<count {
-          place.shared.store(
-            place.start + index * size, warp.get(i.inputs[1 + index], lane), byteCount: size)
-        }
+        noteGlobalWrite(
+          place, total, address, warp, lanes: lanes, isAtomic: isStrong, isSame: isSame)
+        if isStrong { release(access.ordering, at: address, warp, lane) }
+        target = place
+      } else {
+        guard
+          let place = sharedPlace(
+            UInt32(truncatingIfNeeded: address), access.space, byteCount: total, alignment: total,
+            warp, lanes: lanes)
+        else { return }
+        noteWrite(place, warp, lanes: lanes, isAtomic: isStrong)
+        if isStrong { release(access.ordering, at: key(place, warp), warp, lane) }
+        target = DeviceMemory.Place(bytes: place.bytes)
+      }
+      for index in 0..<count {
+        (target + index * size).store(warp.get(i.inputs[1 + index], lane), size)
       }
     }
-    if access.ordering.isStrong { progress += 1 }
+    if isStrong { progress += 1 }
   }
 
   // MARK: - Atomics
 
-  private func atomic(_ access: Op.AtomicAccess, _ i: Program.Instruction, _ warp: Warp) {
+  private func atomic(_ access: Op.AtomicAccess, _ i: Code.Instruction, _ warp: Warp) {
     let first = i.inputs[1].type
     let size = first.bitWidth / 8
     let isCAS = access.op == .cas
@@ -185,13 +209,15 @@ extension Machine {
             let place = writablePlace(
               address, byteCount: size * count, alignment: size * count, warp, lanes: lanes)
           else { return }
-          if !memory.isWritten(place, byteCount: size * count) {
+          if !place.isWritten(size * count) {
             report(.uninitialisedRead(.global, address: address), warp, lanes: lanes)
           }
-          let element = (place.buffer, place.offset + index * size)
-          old = memory.load(element, byteCount: size)
-          memory.store(element, updated(old), byteCount: size)
-          order(access.ordering, at: address, warp)
+          order(access.ordering, at: address, warp, lane)
+          noteGlobalWrite(
+            place, size * count, address, warp, lanes: lanes, isAtomic: true, isSame: false)
+          let element = place + index * size
+          old = element.load(size)
+          element.store(updated(old), size)
         } else {
           guard
             let place = sharedPlace(
@@ -203,9 +229,10 @@ extension Machine {
           }
           noteRead(place, warp, lanes: lanes, isAtomic: true)
           noteWrite(place, warp, lanes: lanes, isAtomic: true)
-          old = place.shared.load(place.start, byteCount: size)
-          place.shared.store(place.start, updated(old), byteCount: size)
-          order(access.ordering, at: key(place, warp), warp)
+          let element = DeviceMemory.Place(bytes: place.bytes)
+          old = element.load(size)
+          element.store(updated(old), size)
+          order(access.ordering, at: key(place, warp), warp, lane)
         }
         if let result = i.outputs.first { warp.set(result, lane, old) }
       }
@@ -254,44 +281,51 @@ extension Machine {
 
   // MARK: - Order through memory
 
-  /// Key of a shared location in `Cluster.released`: below all global buffers.
+  /// Key of a shared location in `released`: no global address has the top bit.
   private func key(_ place: SharedPlace, _ warp: Warp) -> UInt64 {
-    UInt64(place.address)
+    1 << 63 | UInt64(warp.block.cluster.index) << 32 | UInt64(place.address)
+  }
+
+  private func publication(_ warp: Warp, _ lane: Int) -> Publication {
+    var clock = VectorClock(count: agentCount)
+    release(warp, lanes: 1 << UInt32(lane), into: &clock)
+    return Publication(clock, cluster: warp.block.cluster.index)
   }
 
   private func acquire(_ ordering: Op.Ordering, at key: UInt64, _ warp: Warp) {
-    guard ordering.isStrong, let clock = warp.block.cluster.released[key],
-      clock.count == warp.clock.count
-    else {
-      return
+    guard let found = released[key] else { return }
+    if case .acquire = ordering {
+      found.acquire(warp.clock, cluster: warp.block.cluster.index)
+    } else {
+      warp.observed.append(found)
     }
-    if case .acquire = ordering { warp.clock.merge(clock) } else { warp.observed.append(clock) }
   }
 
-  private func release(_ ordering: Op.Ordering, at key: UInt64, _ warp: Warp) {
-    guard ordering.isStrong else { return }
+  private func release(_ ordering: Op.Ordering, at key: UInt64, _ warp: Warp, _ lane: Int) {
     if case .release = ordering {
-      var clock = VectorClock(count: agentCount)
-      release(warp, into: &clock)
-      warp.block.cluster.released[key] = clock
+      released[key] = publication(warp, lane)
     } else {
-      warp.block.cluster.released[key] = warp.fencedClock
+      released[key] = warp.fenced
     }
   }
 
-  private func order(_ ordering: Op.AtomicOrdering, at key: UInt64, _ warp: Warp) {
-    var clock = warp.block.cluster.released[key] ?? VectorClock(count: agentCount)
-    if ordering == .acquire || ordering == .acquireRelease {
-      warp.clock.merge(clock)
-    } else {
-      warp.observed.append(clock)
+  private func order(_ ordering: Op.AtomicOrdering, at key: UInt64, _ warp: Warp, _ lane: Int) {
+    let found = released[key]
+    if let found {
+      if ordering == .acquire || ordering == .acquireRelease {
+        found.acquire(warp.clock, cluster: warp.block.cluster.index)
+      } else {
+        warp.observed.append(found)
+      }
     }
-    if ordering == .release || ordering == .acquireRelease {
-      release(warp, into: &clock)
-      warp.block.cluster.released[key] = clock
-    } else if let fenced = warp.fencedClock {
-      clock.merge(fenced)
-      warp.block.cluster.released[key] = clock
+    let mine =
+      ordering == .release || ordering == .acquireRelease ? publication(warp, lane) : warp.fenced
+    guard let mine else { return }
+    if var all = found {
+      all.merge(mine)
+      released[key] = all
+    } else {
+      released[key] = mine
     }
   }
 }

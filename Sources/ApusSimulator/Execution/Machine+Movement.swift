@@ -1,10 +1,10 @@
 import ApusIR
 
 extension Machine {
-  func execute(_ op: Op.Movement, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  func execute(_ op: Op.Movement, _ i: Code.Instruction, _ warp: Warp) -> Outcome {
     let result = i.outputs[0]
     switch op {
-    case .variable where i.inputs.isEmpty: warp.defined[result.value] &= ~warp.mask
+    case .variable where i.inputs.isEmpty: warp.undefinedLanes = warp.mask
     case .variable, .assign, .copy, .bitcast:
       warp.forEachLane { warp.set(result, $0, warp.get(i.inputs[0], $0)) }
     case .select:
@@ -30,7 +30,7 @@ extension Machine {
     return .next
   }
 
-  func execute(_ register: Op.SpecialRegister, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  func execute(_ register: Op.SpecialRegister, _ i: Code.Instruction, _ warp: Warp) -> Outcome {
     let block = warp.block.index
     func along(_ axis: Op.Axis, _ x: Int, _ y: Int, _ z: Int) -> Int {
       switch axis {

@@ -1,7 +1,7 @@
 import ApusIR
 
 extension Machine {
-  func execute(_ op: Op.Synchronisation, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  func execute(_ op: Op.Synchronisation, _ i: Code.Instruction, _ warp: Warp) -> Outcome {
     switch op {
     case .barrierSync(let id): return namedBarrier(id, waits: true, i, warp)
     case .barrierArrive(let id): return namedBarrier(id, waits: false, i, warp)
@@ -12,11 +12,13 @@ extension Machine {
       withBarrier(i, offset: arrive.offset, space: arrive.space, warp) { barrier, lane, _ in
         self.arrive(&barrier, count: arrive.count, arrive, warp, lane)
       }
+      nextEpoch(warp)
     case .mbarrierArriveExpect(let arrive):
       withBarrier(i, offset: arrive.offset, space: arrive.space, warp) { barrier, lane, _ in
         barrier?.transactions += Int(warp.get32(i.inputs[1], lane))
         self.arrive(&barrier, count: 1, arrive, warp, lane)
       }
+      nextEpoch(warp)
     case .mbarrierExpect(let arrive):
       withBarrier(i, offset: arrive.offset, space: arrive.space, warp) { barrier, lane, _ in
         barrier?.transactions += Int(warp.get32(i.inputs[1], lane))
@@ -31,8 +33,13 @@ extension Machine {
     case .fence(let kind): fence(kind, warp)
     case .clusterArrive(let ordering): clusterArrive(ordering, warp)
     case .clusterWait: return clusterWait(warp)
-    // A simulated launch depends on nothing, and nothing depends on it.
-    case .gridDependencyWait, .gridDependencyLaunch: break
+    // The preceding launch has ended: simulated ones run one after another.
+    case .gridDependencyWait:
+      if overlapsPredecessor {
+        warp.block.dependencyWaits.append((warp.agent, warp.mask, warp.epoch))
+        nextEpoch(warp)
+      }
+    case .gridDependencyLaunch: break
     }
     return .next
   }
@@ -40,7 +47,7 @@ extension Machine {
   // MARK: - Named barriers
 
   private func namedBarrier(
-    _ id: NamedBarrierID, waits: Bool, _ i: Program.Instruction, _ warp: Warp
+    _ id: NamedBarrierID, waits: Bool, _ i: Code.Instruction, _ warp: Warp
   ) -> Outcome {
     guard checkCollective(.max, warp) else { return .next }
     let entry = kernel.barriers[id.index]
@@ -55,6 +62,7 @@ extension Machine {
     let block = warp.block
     if let phase = warp.arrivedPhase {
       guard block.named[number].phase > phase else { return .wait }
+      warp.arrivedPhase = nil
       warp.clock.merge(block.named[number].completed)
       return .next
     }
@@ -67,7 +75,7 @@ extension Machine {
     let phase = block.named[number].phase
     block.named[number].expected = entry.threads
     block.named[number].arrivedThreads += warpSize
-    release(warp, into: &block.named[number].clock)
+    release(warp, lanes: .max, into: &block.named[number].clock)
     if block.named[number].arrivedThreads > entry.threads {
       report(
         .barrier("at most \(entry.threads) threads may arrive at \(entry.name) in a phase"), warp,
@@ -87,7 +95,7 @@ extension Machine {
 
   // MARK: - Mbarriers
 
-  private func initialise(_ offset: Int, _ i: Program.Instruction, _ warp: Warp) {
+  private func initialise(_ offset: Int, _ i: Code.Instruction, _ warp: Warp) {
     warp.forEachLane { lane in
       let count = Int(warp.get32(i.inputs[1], lane))
       let lanes = UInt32(1) << UInt32(lane)
@@ -104,15 +112,20 @@ extension Machine {
       else { return }
       noteWrite(place, warp, lanes: lanes)
       // The object is opaque: reading it as data is an error.
-      for byte in place.start..<place.start + 8 { place.shared.flags[byte] = [] }
+      place.shadow.pointee.write(
+        place.start, 8,
+        Stamp(
+          epoch: warp.epoch, agent: warp.agent, lane: UInt32(lane), instruction: warp.pc,
+          isWritten: false))
       place.shared.barriers[place.start] = MBarrier(
-        count: count, agent: warp.agent, clock: warp.clock)
+        count: count, agent: warp.agent, lane: UInt32(lane), epoch: warp.epoch,
+        agentCount: agentCount)
     }
   }
 
   /// Calls `body` with the barrier that each active lane names.
   private func withBarrier(
-    _ i: Program.Instruction, offset: Int, space: Op.MemorySpace, _ warp: Warp,
+    _ i: Code.Instruction, offset: Int, space: Op.MemorySpace, _ warp: Warp,
     _ body: (inout MBarrier?, Int, SharedPlace) -> Void
   ) {
     warp.forEachLane { lane in
@@ -142,14 +155,17 @@ extension Machine {
         lanes: lanes)
       return nil
     }
-    if barrier.initAgent != warp.agent, barrier.initEpoch > warp.clock[barrier.initAgent] {
+    if barrier.initAgent != warp.agent || barrier.initLane != UInt32(lane),
+      !warp.clock[barrier.initAgent].covers(barrier.initEpoch, lane: barrier.initLane)
+    {
       report(
         .race(
           address: UInt64(address), otherWarp: barrier.initAgent % warpCount,
-          otherLocation: location(place.shared.writerInstruction[place.start])), warp, lanes: lanes)
+          otherLocation: location(place.shadow.pointee.stamp(place.start).instruction)), warp,
+        lanes: lanes)
       return nil
     }
-    if place.shared !== warp.block.shared, !barrier.isFenced {
+    if place.shadow != warp.shadow, !barrier.isFenced {
       report(
         .barrier("fence(.mbarrierInit) must follow the init before remote use"), warp, lanes: lanes)
     }
@@ -168,30 +184,49 @@ extension Machine {
       barrier?.pending = 0
     }
     if how.ordering == .relaxed {
-      if let clock = warp.fencedClock { barrier?.arriving.merge(clock) }
+      if let clock = warp.fenced?.own(warp.block.cluster.index) { barrier?.arriving.merge(clock) }
     } else {
       barrier?.arriving.merge(warp.clock)
-      warp.clock[warp.agent] += 1
+      barrier?.arriving.merge(
+        Knowledge(lanes: 1 << UInt32(lane), through: warp.epoch), of: warp.agent)
     }
   }
 
-  private func wait(_ wait: Op.MBarrierWait, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  private func wait(_ wait: Op.MBarrierWait, _ i: Code.Instruction, _ warp: Warp) -> Outcome {
     var isBlocked = false
-    withBarrier(i, offset: wait.offset, space: .shared, warp) { barrier, lane, _ in
+    func test(_ lane: Int) {
+      let address = UInt32(
+        truncatingIfNeeded: address(i.inputs[0], lane, offset: wait.offset, warp))
       let parity = Int(warp.get32(i.inputs[1], lane))
       if parity > 1 {
-        self.report(
+        report(
           .invalidOperand("parity must be 0 or 1; found \(parity)"), warp,
           lanes: 1 << UInt32(lane))
       }
-      guard let barrier else { return }
-      if !barrier.passes(parity: parity & 1) {
+      guard let place = barrierPlace(address, .shared, warp, lane),
+        let index = place.shared.barriers.index(forKey: place.start)
+      else { return }
+      if !place.shared.barriers.values[index].passes(parity: parity & 1) {
         isBlocked = true
       } else {
-        warp.clock.merge(barrier.completed)
+        warp.clock.merge(place.shared.barriers.values[index].completed)
       }
     }
+    if isSame(i.inputs[0], warp), isSame(i.inputs[1], warp) {
+      if warp.mask != 0 { test(warp.mask.trailingZeroBitCount) }
+    } else {
+      warp.forEachLane { test($0) }
+    }
     return isBlocked ? .wait : .next
+  }
+
+  /// Whether all active lanes hold one pattern of up to 32 bits.
+  private func isSame(_ slot: Code.Slot, _ warp: Warp) -> Bool {
+    let words = warp.words(slot)
+    let first = words[warp.mask.trailingZeroBitCount & 31]
+    var differing: UInt32 = 0
+    warp.forEachLane { differing |= words[$0] ^ first }
+    return differing == 0
   }
 
   // MARK: - Fences
@@ -199,12 +234,16 @@ extension Machine {
   private func fence(_ kind: Op.FenceKind, _ warp: Warp) {
     switch kind {
     case .acquireRelease, .sequential:
-      for clock in warp.observed { warp.clock.merge(clock) }
+      let cluster = warp.block.cluster.index
+      for found in warp.observed { found.acquire(warp.clock, cluster: cluster) }
       warp.observed.removeAll()
-      warp.fencedClock = warp.clock
-      warp.clock[warp.agent] += 1
+      var clock = VectorClock(count: agentCount)
+      release(warp, lanes: warp.mask, into: &clock)
+      warp.fenced = Publication(clock, cluster: cluster)
     case .proxyAsync(let space):
-      if space != .global { warp.proxyFence = writeSequence }
+      warp.fences.append((warp.epoch, warp.mask, space))
+      if warp.fences.count > 128 { warp.fences.removeFirst(64) }
+      nextEpoch(warp)
     case .mbarrierInit:
       let shared = warp.block.shared
       for (start, barrier) in shared.barriers where barrier.initAgent == warp.agent {
@@ -225,7 +264,7 @@ extension Machine {
     }
     warp.clusterPhase = cluster.phase
     if ordering == .release || ordering == .acquireRelease {
-      release(warp, into: &cluster.clock)
+      release(warp, lanes: .max, into: &cluster.clock)
     }
     completeClusterBarrier(cluster)
   }

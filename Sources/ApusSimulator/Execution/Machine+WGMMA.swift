@@ -3,171 +3,202 @@ import ApusIR
 /// One warp's 16 rows of a warpgroup product between issue and wait.
 struct WarpgroupProduct {
   var shape: Op.WGMMAShape
-  var inputs: [Program.Slot]
+  var inputs: Code.Slots
   var scalesD: Bool
-  /// A by row (empty: from registers) and B by column: bytes of each element in shared memory.
-  var left: [Int]
-  var right: [Int]
+  /// A (empty: from registers) and B: chunks of shared memory in the order of `forEachChunk`.
+  var left: [Int32]
+  var right: [Int32]
 }
 
 /// Warpgroup products. Each warp computes the 16 rows it holds; the work is done at the wait, and
 /// until then registers and shared operands are locked.
 extension Machine {
   /// Reports registers that products in flight own.
-  func checkLocks(_ i: Program.Instruction, _ warp: Warp) {
-    if case .tensorCore(.wgmma) = i.op { return }
-    let isMarker = i.outputs.isEmpty && i.inputs.isEmpty
-    if isMarker { return }
-    for slot in i.inputs where warp.writeLocks[slot.value] != nil {
+  func checkLocks(_ i: Code.Instruction, _ warp: Warp) {
+    for slot in i.outputs { warp.unfenced[slot.value] = true }
+    guard warp.state.pointee.productCount > 0 else { return }
+    for slot in i.inputs where warp.writeLocks[slot.value] != 0 {
       report(.missingWait("accumulator %\(slot.value)"), warp, lanes: warp.mask)
     }
-    for slot in i.outputs {
-      if warp.writeLocks[slot.value] != nil || warp.readLocks[slot.value] != nil {
-        report(.missingWait("operand %\(slot.value)"), warp, lanes: warp.mask)
-      }
-      warp.unfenced.insert(slot.value)
+    for slot in i.outputs where warp.writeLocks[slot.value] != 0 || warp.readLocks[slot.value] != 0
+    {
+      report(.missingWait("operand %\(slot.value)"), warp, lanes: warp.mask)
     }
   }
 
-  func issue(_ shape: Op.WGMMAShape, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  func issue(_ shape: Op.WGMMAShape, _ i: Code.Instruction, _ warp: Warp) {
     let count = shape.accumulatorCount
     let scale = uniform(i.inputs[i.inputs.count - 1], warp) != 0
-    let owned = i.inputs[..<(count + (shape.aInRegisters ? 4 : 0))]
-    for (index, slot) in owned.enumerated() where slot.value >= 0 {
+    let owned = count + (shape.aInRegisters ? 4 : 0)
+    for index in 0..<i.inputs.count {
+      let slot = i.inputs[index]
       let isRead = index >= count || scale
       if isRead, warp.defined[slot.value] != .max {
         report(.undefinedRegister("%\(slot.value)"), warp, lanes: ~warp.defined[slot.value])
       }
-      if warp.unfenced.contains(slot.value) {
+      if index < owned, !slot.isConstant, warp.unfenced[slot.value] {
         report(
           .barrier("wgmmaFence must follow writes of %\(slot.value) before a product"), warp,
           lanes: warp.mask)
       }
     }
-    let rows = warp.index % 4 * 16..<warp.index % 4 * 16 + 16
-    var left: [Int] = []
+    let row = warp.index % 4 * 16
+    var left: [Int32] = []
     if !shape.aInRegisters {
       let bits = uniform(i.inputs[count], warp)
       guard
-        let places = operand(
-          bits, rows, shape.k, shape.a, isTransposed: shape.transposesA, warp)
+        let chunks = operand(
+          bits, row, 16, shape.a, isTransposed: shape.transposesA, warp)
       else { return giveUp() }
-      left = places
+      left = chunks
     }
     guard
       let right = operand(
-        uniform(i.inputs[i.inputs.count - 2], warp), 0..<shape.n, shape.k, shape.b,
+        uniform(i.inputs[i.inputs.count - 2], warp), 0, shape.n, shape.b,
         isTransposed: shape.transposesB, warp)
     else { return giveUp() }
-    for (index, slot) in owned.enumerated() where slot.value >= 0 {
-      if index < count { warp.writeLocks[slot.value, default: 0] += 1 }
-      if index >= count { warp.readLocks[slot.value, default: 0] += 1 }
+    for index in 0..<owned where !i.inputs[index].isConstant {
+      let value = i.inputs[index].value
+      if index < count { warp.writeLocks[value] += 1 } else { warp.readLocks[value] += 1 }
     }
-    lock(left, shape.a, by: 1, warp)
-    lock(right, shape.b, by: 1, warp)
+    let locks = warp.shadow.pointee.sourceLocks
+    for chunk in left { locks[Int(chunk)] &+= 1 }
+    for chunk in right { locks[Int(chunk)] &+= 1 }
+    warp.state.pointee.productCount += 1
     warp.openProducts.append(
-      WarpgroupProduct(
-        shape: shape, inputs: i.inputs, scalesD: scale, left: left, right: right))
-    return .next
+      WarpgroupProduct(shape: shape, inputs: i.inputs, scalesD: scale, left: left, right: right))
   }
 
   /// Ends the run after a reported operand: its product would be wrong silently.
-  private func giveUp() -> Outcome {
-    isAborted = true
-    return .next
-  }
+  private func giveUp() { isAborted = true }
 
-  private func lock(_ places: [Int], _ element: Op.MatrixElement, by count: Int, _ warp: Warp) {
-    for start in places {
-      for byte in start..<start + element.bitWidth / 8 {
-        let old = Int(warp.block.shared.sourceLocks[byte])
-        warp.block.shared.sourceLocks[byte] = UInt32(max(0, old + count))
-      }
-    }
-  }
-
-  /// Bytes of the elements of a shared operand, index by index and k by k; nil: reported.
-  private func operand(
-    _ bits: UInt64, _ indices: Range<Int>, _ k: Int, _ element: Op.MatrixElement,
-    isTransposed: Bool, _ warp: Warp
-  ) -> [Int]? {
-    let descriptor = MatrixDescriptor(bits: bits)
-    let size = element.bitWidth / 8
+  /// Offsets of the 16-byte chunks of an operand of `count` indices (m or n) and 32 bytes of k:
+  /// index by index two chunks along k or, transposed, k by k the chunks along the indices.
+  ///
+  /// Source: PTX § Strides and canonical layouts of `wgmma` operands. A plain (not swizzled)
+  /// transposed operand steps by the stride offset along its indices and by the leading offset
+  /// along k; a swizzled one the other way round.
+  @inline(__always)
+  private func forEachChunk(
+    _ descriptor: MatrixDescriptor, _ first: Int, _ count: Int, _ element: Op.MatrixElement,
+    isTransposed: Bool, _ body: (Int) -> Bool
+  ) {
     let row = descriptor.swizzle.rowBytes
-    guard bits >> 49 & 7 == 0, !(isTransposed && descriptor.swizzle == .none) else {
-      // A base offset, and plain core matrices along the other dimension.
-      _ = unsupported(warp)
-      return nil
-    }
-    var result: [Int] = []
-    result.reserveCapacity(indices.count * k)
-    for index in indices {
-      for inner in 0..<k {
-        let offset: Int
-        if isTransposed {
-          let perRow = row / size
-          offset =
-            index / perRow * descriptor.leadingOffset + inner / 8 * descriptor.strideOffset
-            + inner % 8 * row + index % perRow * size
-        } else if descriptor.swizzle == .none {
-          let bytes = inner * size
-          offset =
-            index / 8 * descriptor.strideOffset + bytes / 16 * descriptor.leadingOffset
-            + index % 8 * 16 + bytes % 16
-        } else {
-          offset = index / 8 * descriptor.strideOffset + index % 8 * row + inner * size
+    let isPlain = descriptor.swizzle == .none
+    let (leading, stride) = (descriptor.leadingOffset, descriptor.strideOffset)
+    if !isTransposed {
+      for index in first..<first + count {
+        let start = index / 8 * stride + index % 8 * row
+        guard body(start), body(start + (isPlain ? leading : 16)) else { return }
+      }
+    } else {
+      let perRow = row / 2
+      let (outer, inner) = isPlain ? (stride, leading) : (leading, stride)
+      for k in 0..<256 / element.bitWidth {
+        for index in Swift.stride(from: first, to: first + count, by: 8) {
+          let start =
+            index / perRow * outer + k / 8 * inner + k % 8 * row + index % perRow * 2
+          guard body(start) else { return }
         }
-        let address = descriptor.swizzle.apply(descriptor.start + offset)
-        guard
-          let place = sharedPlace(
-            UInt32(truncatingIfNeeded: address), .shared, byteCount: size, alignment: size, warp,
-            lanes: warp.mask),
-          noteRead(place, warp, lanes: warp.mask), checkProxyFence(place, warp, lanes: warp.mask)
-        else { return nil }
-        result.append(place.start)
       }
     }
-    return result
+  }
+
+  /// The chunks of a shared operand, checked and recorded as read; nil: reported.
+  private func operand(
+    _ bits: UInt64, _ first: Int, _ count: Int, _ element: Op.MatrixElement,
+    isTransposed: Bool, _ warp: Warp
+  ) -> [Int32]? {
+    let descriptor = MatrixDescriptor(bits: bits)
+    // The row of the swizzle's pattern in which the operand's address space starts.
+    let baseRow = Int(bits >> 49 & 7)
+    let mask = descriptor.swizzle.rowBytes / 16 - 1
+    var isSound = true
+    var result: [Int32] = []
+    result.reserveCapacity(2 * count)
+    forEachChunk(descriptor, first, count, element, isTransposed: isTransposed) { offset in
+      let linear = descriptor.start + offset
+      let address = linear ^ ((linear >> 7 - baseRow) & mask) << 4
+      guard
+        let place = sharedPlace(
+          UInt32(truncatingIfNeeded: address) | warp.rank << Self.windowBits, .shared,
+          byteCount: 16, alignment: 16, warp, lanes: warp.mask),
+        noteRead(place, warp, lanes: warp.mask), isProxySafe(place, warp)
+      else {
+        isSound = false
+        return false
+      }
+      result.append(Int32(truncatingIfNeeded: place.start >> 4))
+      return true
+    }
+    return isSound ? result : nil
+  }
+
+  @inline(__always)
+  private func isProxySafe(_ place: SharedPlace, _ warp: Warp) -> Bool {
+    let chunk = place.start >> 4
+    if !place.shadow.pointee.isSplit[chunk],
+      Stamp(bits: place.shadow.pointee.stamps[chunk]).agent == asyncAgent
+    {
+      return true
+    }
+    return checkProxyFence(place, warp, lanes: warp.mask)
   }
 
   func perform(_ product: WarpgroupProduct, _ warp: Warp) {
     let shape = product.shape
-    let count = shape.accumulatorCount
-    let shared = warp.block.shared
-    func values(_ places: [Int], _ element: Op.MatrixElement) -> [Float] {
-      places.map { start in
-        let code = shared.load(start, byteCount: element.bitWidth / 8)
-        return Self.value(UInt32(truncatingIfNeeded: code), element)
+    let (count, n, k) = (shape.accumulatorCount, shape.n, shape.k)
+    let bytes = warp.shadow.pointee.bytes
+    /// Chunks as a matrix with `index` along columns (`step` 1) or rows.
+    func decode(
+      _ chunks: [Int32], _ element: Op.MatrixElement, isTransposed: Bool, indices: Int,
+      into target: UnsafeMutablePointer<Float>, indexStep: Int, innerStep: Int
+    ) {
+      let perChunk = 128 / element.bitWidth
+      for (number, chunk) in chunks.enumerated() {
+        let source = bytes + 16 * Int(chunk)
+        if isTransposed {
+          let (inner, index) = (number / (indices / 8), number % (indices / 8) * 8)
+          MatrixMath.decode(
+            source, perChunk, element, into: target + inner * innerStep + index * indexStep,
+            step: indexStep)
+        } else {
+          let (index, inner) = (number / 2, number % 2 * perChunk)
+          MatrixMath.decode(
+            source, perChunk, element, into: target + index * indexStep + inner * innerStep,
+            step: innerStep)
+        }
       }
     }
-    let left =
-      shape.aInRegisters
-      ? gather(
-        Array(product.inputs[count..<count + 4]), FragmentLayout.a(shape.a, k: shape.k), shape.a,
-        warp) : values(product.left, shape.a)
-    let right = values(product.right, shape.b)
-    let sign: Double = shape.negatesA == shape.negatesB ? 1 : -1
-    let layout = FragmentLayout.wgmmaAccumulator(n: shape.n, shape.accumulator)
+    if shape.aInRegisters {
+      gatherA(product.inputs, first: count, shape.a, k: k, warp)
+    } else {
+      decode(
+        product.left, shape.a, isTransposed: shape.transposesA, indices: 16, into: scratch.a,
+        indexStep: k, innerStep: 1)
+    }
+    decode(
+      product.right, shape.b, isTransposed: shape.transposesB, indices: n, into: scratch.b,
+      indexStep: 1, innerStep: n)
+    scratch.d.update(repeating: 0, count: 16 * n)
+    MatrixMath.multiply(scratch.a, scratch.b, into: scratch.d, n: n, k: k)
+    let sign: Float = shape.negatesA == shape.negatesB ? 1 : -1
+    let isWide = shape.accumulator == .f32
+    let scalesD = product.scalesD
     for register in 0..<count {
       let slot = product.inputs[register]
-      for lane in 0..<warpSize {
-        let old = warp.get32(slot, lane)
-        var bits: UInt32 = 0
-        for element in 0..<layout.elementsPerRegister {
-          let at = layout.position(lane: lane, register: register, element: element)
-          var sum = 0.0
-          for k in 0..<shape.k {
-            sum += Double(left[at.row * shape.k + k]) * Double(right[at.column * shape.k + k])
-          }
-          let isWide = shape.accumulator == .f32
-          let start =
-            isWide ? Float(bitPattern: old) : FloatMath.widen(old >> UInt32(16 * element), .f16)
-          let total = sign * sum + (product.scalesD ? Double(start) : 0)
-          bits |=
-            isWide
-            ? Float(total).bitPattern : FloatMath.narrow(total, .f16) << UInt32(16 * element)
+      let words = warp.words(slot)
+      if isWide {
+        forEachElement(register, isWide: true, n: n) { lane, _, place in
+          let sum = sign * scratch.d[place]
+          words[lane] = (scalesD ? Float(bitPattern: words[lane]) + sum : sum).bitPattern
         }
-        warp.set(slot, lane, UInt64(bits))
+      } else {
+        forEachElement(register, isWide: false, n: n) { lane, bit, place in
+          let old = scalesD ? MatrixMath.half(words[lane] >> bit & 0xFFFF) : 0
+          let total = FloatMath.narrow(old + sign * scratch.d[place], isBrain: false)
+          words[lane] = words[lane] & ~(0xFFFF << bit) | total << bit
+        }
       }
       warp.defined[slot.value] = .max
     }
@@ -176,16 +207,14 @@ extension Machine {
 
   private func unlock(_ product: WarpgroupProduct, _ warp: Warp) {
     let count = product.shape.accumulatorCount
-    for (index, slot) in product.inputs[..<(count + product.shape.aCount)].enumerated() {
-      if index < count {
-        let left = (warp.writeLocks[slot.value] ?? 1) - 1
-        warp.writeLocks[slot.value] = left > 0 ? left : nil
-      } else if product.shape.aInRegisters {
-        let left = (warp.readLocks[slot.value] ?? 1) - 1
-        warp.readLocks[slot.value] = left > 0 ? left : nil
-      }
+    let owned = count + (product.shape.aInRegisters ? 4 : 0)
+    for index in 0..<owned where !product.inputs[index].isConstant {
+      let value = product.inputs[index].value
+      if index < count { warp.writeLocks[value] -= 1 } else { warp.readLocks[value] -= 1 }
     }
-    lock(product.left, product.shape.a, by: -1, warp)
-    lock(product.right, product.shape.b, by: -1, warp)
+    let locks = warp.shadow.pointee.sourceLocks
+    for chunk in product.left { locks[Int(chunk)] &-= 1 }
+    for chunk in product.right { locks[Int(chunk)] &-= 1 }
+    warp.state.pointee.productCount -= 1
   }
 }

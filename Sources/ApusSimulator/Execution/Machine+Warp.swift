@@ -1,7 +1,7 @@
 import ApusIR
 
 extension Machine {
-  func execute(_ op: Op.Warp, _ i: Program.Instruction, _ warp: Warp) -> Outcome {
+  func execute(_ op: Op.Warp, _ i: Code.Instruction, _ warp: Warp) -> Outcome {
     switch op {
     case .shfl(let mode, let width, let members):
       if checkCollective(members, warp) { shuffle(mode, width, i, warp) }
@@ -41,7 +41,7 @@ extension Machine {
         warp.set(i.outputs[0], lane, isSame ? UInt64(members) : 0)
         warp.set(i.outputs[1], lane, isSame ? 1 : 0)
       }
-    case .syncWarp(let members): _ = checkCollective(members, warp)
+    case .syncWarp(let members): if checkCollective(members, warp) { warp.meet() }
     case .movmatrix:
       guard checkCollective(.max, warp) else { return .next }
       let source = (0..<warpSize).map { warp.get32(i.inputs[0], $0) }
@@ -58,11 +58,13 @@ extension Machine {
   }
 
   private func shuffle(
-    _ mode: Op.ShuffleMode, _ width: Int, _ i: Program.Instruction, _ warp: Warp
+    _ mode: Op.ShuffleMode, _ width: Int, _ i: Code.Instruction, _ warp: Warp
   ) {
-    var source: [UInt64] = []
-    source.reserveCapacity(warpSize)
-    for lane in 0..<warpSize { source.append(warp.get(i.inputs[0], lane)) }
+    var copy = (SIMD32<UInt32>)(repeating: 0)
+    for lane in 0..<warpSize { copy[lane] = warp.get32(i.inputs[0], lane) }
+    let source = copy
+    let mask = warp.mask
+    var undefined: UInt32 = 0
     warp.forEachLane { lane in
       let operand = Int(warp.get32(i.inputs[1], lane) & 31)
       let first = lane / width * width
@@ -76,13 +78,14 @@ extension Machine {
       case .idx: (from, isInRange) = (first + operand % width, true)
       }
       let origin = isInRange ? from : lane
-      if warp.mask >> UInt32(origin) & 1 == 0 { warp.undefinedLanes |= 1 << UInt32(lane) }
-      warp.set(i.outputs[0], lane, source[origin])
+      if mask >> UInt32(origin) & 1 == 0 { undefined |= 1 << UInt32(lane) }
+      warp.set(i.outputs[0], lane, UInt64(source[origin]))
       if i.outputs.count > 1 { warp.set(i.outputs[1], lane, isInRange ? 1 : 0) }
     }
+    warp.undefinedLanes = undefined
   }
 
-  private func reduce(_ op: Op.ReductionOp, _ i: Program.Instruction, _ warp: Warp) {
+  private func reduce(_ op: Op.ReductionOp, _ i: Code.Instruction, _ warp: Warp) {
     let isSigned = i.inputs[0].type == .s32
     var result: UInt32?
     warp.forEachLane { lane in

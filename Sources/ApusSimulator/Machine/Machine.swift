@@ -5,21 +5,28 @@ final class Machine {
   /// What executing an instruction did.
   enum Outcome { case next, wait, jumped }
 
+  /// What nearly every instruction touches: behind a pointer, free of exclusivity checks.
+  private struct Counters {
+    var instructionCount = 0
+    var progress = 0
+    var isAborted = false
+  }
+
   let kernel: KernelIR
   let program: Program
+  let code: Code
   let options: SimulationOptions
+  let overlapsPredecessor: Bool
   let grid: GridSize
   let arguments: [KernelArgument]
-  var memory: GlobalMemory
+  let memory: DeviceMemory
   var errors: [SimulationError] = []
-  var instructionCount = 0
   var random: Generator
-  /// Counts events that may end a wait.
-  var progress = 0
-  /// Counts shared writes; wraps never in practice (2^32 writes).
-  var writeSequence: UInt32 = 0
-  var isAborted = false
+  let scratch = MatrixScratch()
+  private let counters: UnsafeMutablePointer<Counters>
   private var lastReport = -1
+  /// What atomics and ordered stores released, by global address or `key`.
+  var released: [UInt64: Publication] = [:]
   /// Copies that were issued and may arrive at any time.
   var inFlight: [InFlightCopy] = []
   private var clusters: [Cluster] = []
@@ -28,15 +35,38 @@ final class Machine {
 
   init(
     kernel: KernelIR, program: Program, options: SimulationOptions, grid: GridSize,
-    arguments: [KernelArgument], memory: GlobalMemory
+    arguments: [KernelArgument], memory: DeviceMemory
   ) {
     self.kernel = kernel
     self.program = program
+    code = Code(program)
+    counters = .allocate(capacity: 1)
+    counters.initialize(to: Counters())
     self.options = options
+    overlapsPredecessor = options.overlapsPredecessor
     self.grid = grid
     self.arguments = arguments
     self.memory = memory
     random = Generator(state: options.seed)
+  }
+
+  deinit {
+    counters.deallocate()
+    scratch.deallocate()
+  }
+
+  var instructionCount: Int {
+    @inline(__always) get { counters.pointee.instructionCount }
+    @inline(__always) set { counters.pointee.instructionCount = newValue }
+  }
+  /// Counts events that may end a wait.
+  var progress: Int {
+    @inline(__always) get { counters.pointee.progress }
+    @inline(__always) set { counters.pointee.progress = newValue }
+  }
+  var isAborted: Bool {
+    @inline(__always) get { counters.pointee.isAborted }
+    @inline(__always) set { counters.pointee.isAborted = newValue }
   }
 
   var warpCount: Int { kernel.launch.warpCount }
@@ -86,7 +116,7 @@ final class Machine {
   }
 
   private func runSlice(_ warp: Warp, length: Int) {
-    warp.waitingSince = nil
+    warp.waitingSince = -1
     for _ in 0..<length {
       if warp.mask == 0 { warp.pc = warp.stack.last?.skip ?? program.instructions.count - 1 }
       instructionCount += 1
@@ -95,10 +125,8 @@ final class Machine {
         isAborted = true
       }
       if isAborted { return }
-      switch execute(program.instructions[warp.pc], warp) {
-      case .next:
-        warp.pc += 1
-        warp.arrivedPhase = nil
+      switch execute(code.instructions[warp.pc], warp) {
+      case .next: warp.pc += 1
       case .jumped: break
       case .wait:
         warp.waitingSince = progress
@@ -194,28 +222,21 @@ final class Machine {
     if errors.count >= options.errorLimit { isAborted = true }
   }
 
-  func location(_ instruction: Int32) -> SourceLocation {
-    program.instructions[Int(instruction)].location
+  func location(_ instruction: Int) -> SourceLocation {
+    program.instructions[min(instruction, program.instructions.count - 1)].location
   }
 
   // MARK: - Dispatch
 
-  private func execute(_ i: Program.Instruction, _ warp: Warp) -> Outcome {
-    switch i.code {
-    case .op: break
-    case .halt:
-      finish(warp)
-      return .jumped
-    default: return executeRegion(i, warp)
-    }
-    if program.hasProducts { checkLocks(i, warp) }
-    let isProduct = if case .tensorCore(.wgmma) = i.op { true } else { false }
-    for slot in i.inputs where slot.value >= 0 && !isProduct {
+  @inline(__always)
+  private func execute(_ i: Code.Instruction, _ warp: Warp) -> Outcome {
+    if i.isLockable { checkLocks(i, warp) }
+    for slot in i.inputs {
       let missing = warp.mask & ~warp.defined[slot.value]
-      if missing != 0 { reportUndefined(slot, warp, lanes: missing) }
+      if missing != 0 { reportUndefined(slot, i, warp, lanes: missing) }
     }
     let outcome: Outcome
-    switch i.op {
+    switch i.action {
     case .movement(let op): outcome = execute(op, i, warp)
     case .arithmetic(let op): outcome = execute(op, i, warp)
     case .bits(let op): outcome = execute(op, i, warp)
@@ -226,23 +247,24 @@ final class Machine {
     case .synchronisation(let op): outcome = execute(op, i, warp)
     case .copy(let op): outcome = execute(op, i, warp)
     case .tensorCore(let op): outcome = execute(op, i, warp)
-    case .control(let op): return execute(op, i, warp)
+    default: return executeControl(i, warp)
     }
     if case .next = outcome {
-      for slot in i.outputs where !isUndefinedDeclaration(i) {
+      for slot in i.outputs {
         warp.defined[slot.value] |= warp.mask
-        warp.defined[slot.value] &= ~warp.undefinedLanes
       }
-      warp.undefinedLanes = 0
+      if warp.undefinedLanes != 0 {
+        for slot in i.outputs { warp.defined[slot.value] &= ~warp.undefinedLanes }
+        warp.undefinedLanes = 0
+      }
     }
     return outcome
   }
 
-  private func isUndefinedDeclaration(_ i: Program.Instruction) -> Bool {
-    if case .movement(.variable) = i.op { i.inputs.isEmpty } else { false }
-  }
-
-  private func reportUndefined(_ slot: Program.Slot, _ warp: Warp, lanes: UInt32) {
+  private func reportUndefined(
+    _ slot: Code.Slot, _ i: Code.Instruction, _ warp: Warp, lanes: UInt32
+  ) {
+    if case .tensorCore(.wgmma) = i.action { return }  // `issue` knows which it reads
     let hint = kernel.values[slot.value].nameHint
     report(
       .undefinedRegister("%" + (hint.isEmpty ? String(slot.value) : hint)), warp, lanes: lanes)
@@ -264,7 +286,7 @@ final class Machine {
   }
 
   /// The content of a uniform operand.
-  func uniform(_ slot: Program.Slot, _ warp: Warp) -> UInt64 {
+  func uniform(_ slot: Code.Slot, _ warp: Warp) -> UInt64 {
     let first = warp.get(slot, warp.mask.trailingZeroBitCount & 31)
     var differing: UInt32 = 0
     warp.forEachLane { lane in

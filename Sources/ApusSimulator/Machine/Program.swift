@@ -1,19 +1,7 @@
 import ApusIR
 
-/// A kernel with its regions laid out in one line: the form warps execute.
-///
-/// Registers are 32 lanes of 4 bytes (8 for 64-bit types) in one block per warp; constants have
-/// registers of their own, so an operand is a byte offset and nothing else.
+/// A kernel with its regions laid out in one line, and what reports say about each instruction.
 struct Program: Sendable {
-  enum Code: Sendable {
-    case op
-    case ifBegin, thenEnd, ifEnd
-    case loopBegin, loopEnd
-    case rolesBegin([(range: Range<Int>, start: Int, registers: Int?)])
-    case roleEnd
-    case halt
-  }
-
   struct Slot: Sendable {
     var offset: Int
     /// Index in the kernel's table, −1 for a constant.
@@ -23,17 +11,17 @@ struct Program: Sendable {
 
   struct Instruction: Sendable {
     var op: Op
-    var code: Code
+    var action: Code.Action
     var inputs: [Slot]
     var outputs: [Slot]
     var location: SourceLocation
     var phase: String
-    /// `ifBegin`: the `thenEnd`; `thenEnd`: the `ifEnd`; loops and roles: their end.
     var target = 0
     var hasElse = false
   }
 
   private(set) var instructions: [Instruction] = []
+  private(set) var tables: [[Code.RoleStart]] = []
   private(set) var registerByteCount = 0
   let valueCount: Int
   private(set) var constants: [(slot: Slot, bits: UInt64)] = []
@@ -69,11 +57,12 @@ struct Program: Sendable {
   }
 
   private mutating func append(
-    _ op: Op, _ code: Code, inputs: [Slot] = [], outputs: [Slot] = [], at location: SourceLocation
+    _ op: Op, _ action: Code.Action, inputs: [Slot] = [], outputs: [Slot] = [],
+    at location: SourceLocation
   ) {
     instructions.append(
       Instruction(
-        op: op, code: code, inputs: inputs, outputs: outputs, location: location, phase: phase))
+        op: op, action: action, inputs: inputs, outputs: outputs, location: location, phase: phase))
   }
 
   private mutating func lower(_ region: Region) {
@@ -83,16 +72,35 @@ struct Program: Sendable {
   private mutating func lower(_ node: Node) {
     let inputs = node.operands.map { slot($0) }
     let start = instructions.count
-    switch node.op {
-    case .control(.comment): return
-    case .tensorCore(.wgmma):
-      hasProducts = true
+    func plain(_ action: Code.Action) {
       append(
-        node.op, .op, inputs: inputs, outputs: node.results.map { slots[$0.index] },
+        node.op, action, inputs: inputs, outputs: node.results.map { slots[$0.index] },
         at: node.location)
+    }
+    switch node.op {
+    case .movement(let op): plain(.movement(op))
+    case .arithmetic(let op): plain(.arithmetic(op))
+    case .bits(let op): plain(.bits(op))
+    case .conversion(let op): plain(.conversion(op))
+    case .special(let op): plain(.special(op))
+    case .memory(let op): plain(.memory(op))
+    case .warp(let op): plain(.warp(op))
+    case .synchronisation(let op): plain(.synchronisation(op))
+    case .copy(let op): plain(.copy(op))
+    case .tensorCore(let op):
+      if case .wgmma = op { hasProducts = true }
+      plain(.tensorCore(op))
+    case .control(.comment): return
     case .control(.phase(let name)): phase = name
-    case .control(.if):
-      append(node.op, .ifBegin, inputs: inputs, at: node.location)
+    case .control(.breakIf): plain(.breakIf)
+    case .control(.continueIf): plain(.continueIf)
+    case .control(.exit): plain(.exit)
+    case .control(.trap): plain(.trap)
+    case .control(.sleep): plain(.sleep)
+    case .control(.setMaxRegisters(let change, let count)):
+      plain(.setMaxRegisters(change, count: count))
+    case .control(.if(let form)):
+      append(node.op, .ifBegin(isUniform: form == .uniform), inputs: inputs, at: node.location)
       lower(node.regions[0])
       let thenEnd = instructions.count
       append(node.op, .thenEnd, at: node.location)
@@ -108,22 +116,21 @@ struct Program: Sendable {
       instructions[start].target = instructions.count
       append(node.op, .loopEnd, at: node.location)
     case .control(.roles(let roles)):
-      append(node.op, .rolesBegin([]), inputs: inputs, at: node.location)
-      var table: [(range: Range<Int>, start: Int, registers: Int?)] = []
+      append(node.op, .rolesBegin(table: tables.count), inputs: inputs, at: node.location)
+      tables.append([])
+      var table: [Code.RoleStart] = []
       var ends: [Int] = []
       for (role, region) in zip(roles, node.regions) {
-        table.append((role.warps, instructions.count, role.registers))
+        table.append(
+          Code.RoleStart(
+            range: role.warps, start: instructions.count, registers: role.registers))
         lower(region)
         ends.append(instructions.count)
         append(node.op, .roleEnd, at: node.location)
       }
       for end in ends { instructions[end].target = instructions.count }
       instructions[start].target = instructions.count
-      instructions[start].code = .rolesBegin(table)
-    default:
-      append(
-        node.op, .op, inputs: inputs, outputs: node.results.map { slots[$0.index] },
-        at: node.location)
+      tables[tables.count - 1] = table
     }
   }
 }

@@ -1,6 +1,5 @@
-public import ApusIR
-
-/// Device memory: buffers at fixed addresses with unmapped space between them.
+/// Device memory: buffers of its own at fixed addresses with unmapped space between them, and
+/// mapped memory of the host at the host's addresses.
 public struct GlobalMemory: Sendable, Hashable {
   /// One buffer.
   public struct Buffer: Sendable, Hashable {
@@ -16,8 +15,23 @@ public struct GlobalMemory: Sendable, Hashable {
     public internal(set) var isWritten: [Bool]
   }
 
+  /// A range of host memory.
+  struct Mapping: Sendable, Hashable {
+    var name: String
+    var address: UInt
+    var byteCount: Int
+    var isWritable: Bool
+    /// For each byte whether it was written; empty if all were.
+    var isWritten: [Bool]
+  }
+
+  /// First address of `bind`: above every address that user space has with 48-bit pointers, so
+  /// that no mapped host memory is there.
+  static let firstAddress: UInt64 = 0x1_0000_0000_0000
+
   /// The buffers in ascending order of address.
-  public private(set) var buffers: [Buffer] = []
+  public internal(set) var buffers: [Buffer] = []
+  var mappings: [Mapping] = []
 
   /// No buffers.
   public init() {}
@@ -28,7 +42,7 @@ public struct GlobalMemory: Sendable, Hashable {
   public mutating func bind(
     _ name: String, bytes: [UInt8], isWritable: Bool = false, isWritten: Bool = true
   ) -> UInt64 {
-    let end = buffers.last.map { $0.address + UInt64($0.bytes.count) } ?? 0x7000_0000_0000
+    let end = buffers.last.map { $0.address + UInt64($0.bytes.count) } ?? Self.firstAddress
     let address = (end + 0x1_0000) & ~UInt64(0xFF)
     buffers.append(
       Buffer(
@@ -49,6 +63,29 @@ public struct GlobalMemory: Sendable, Hashable {
     bind(name, bytes: Array(repeating: 0, count: byteCount), isWritable: true, isWritten: false)
   }
 
+  /// Maps memory of the host: kernels read and write it in place, at its own address.
+  ///
+  /// Mapped ranges may touch, overlap and lie in one allocation. An access must lie within one of
+  /// them, a write within a writable one; a byte that several ranges share is written if one of
+  /// them says so.
+  ///
+  /// - Important: The memory must stay valid while this value is used, and nothing else may write
+  ///   it during a run.
+  /// - Returns: the address for `KernelArgument.pointer`; 0 for a range without memory.
+  @discardableResult
+  public mutating func map(
+    _ name: String, _ bytes: UnsafeMutableRawBufferPointer, isWritable: Bool,
+    isWritten: Bool = true
+  ) -> UInt64 {
+    guard let base = bytes.baseAddress, !bytes.isEmpty else { return 0 }
+    mappings.append(
+      Mapping(
+        name: name, address: UInt(bitPattern: base), byteCount: bytes.count,
+        isWritable: isWritable,
+        isWritten: isWritten ? [] : Array(repeating: false, count: bytes.count)))
+    return UInt64(UInt(bitPattern: base))
+  }
+
   /// The contents of the buffer at `address` as whole elements; empty if no buffer starts there.
   public func elements<Element: BitwiseCopyable>(at address: UInt64, as: Element.Type) -> [Element]
   {
@@ -58,69 +95,5 @@ public struct GlobalMemory: Sendable, Hashable {
         bytes.loadUnaligned(fromByteOffset: $0 * MemoryLayout<Element>.stride, as: Element.self)
       }
     }
-  }
-
-  /// Buffer and offset of a range that lies in one buffer.
-  func locate(_ address: UInt64, byteCount: Int) -> (buffer: Int, offset: Int)? {
-    for (index, buffer) in buffers.enumerated() where address >= buffer.address {
-      let offset = address - buffer.address
-      guard let offset = Int(exactly: offset) else { continue }
-      if offset <= buffer.bytes.count, byteCount <= buffer.bytes.count - offset {
-        return (index, offset)
-      }
-    }
-    return nil
-  }
-
-  /// Whether all bytes of a located range were written.
-  func isWritten(_ place: (buffer: Int, offset: Int), byteCount: Int) -> Bool {
-    buffers[place.buffer].isWritten[place.offset..<place.offset + byteCount].allSatisfy { $0 }
-  }
-
-  /// Little-endian bytes of a located range, at most eight.
-  func load(_ place: (buffer: Int, offset: Int), byteCount: Int) -> UInt64 {
-    var bits: UInt64 = 0
-    for index in 0..<byteCount {
-      bits |= UInt64(buffers[place.buffer].bytes[place.offset + index]) << UInt64(8 * index)
-    }
-    return bits
-  }
-
-  /// Writes little-endian bytes of a located range, at most eight.
-  mutating func store(_ place: (buffer: Int, offset: Int), _ bits: UInt64, byteCount: Int) {
-    for index in 0..<byteCount {
-      buffers[place.buffer].bytes[place.offset + index] = UInt8(
-        truncatingIfNeeded: bits >> UInt64(8 * index))
-      buffers[place.buffer].isWritten[place.offset + index] = true
-    }
-  }
-}
-
-/// What the host encodes into a tensor map (CUDA driver API, `cuTensorMapEncodeTiled`).
-public struct TensorMapDescription: Sendable, Hashable {
-  /// Address of element 0.
-  public var address: UInt64
-  /// Element size in bytes: 1, 2, 4 or 8.
-  public var elementByteCount: Int
-  /// Elements along each dimension, innermost first; 1…5 of them.
-  public var sizes: [Int]
-  /// Bytes between neighbours along dimensions 1…; one fewer than `sizes`.
-  public var strides: [Int]
-  /// Elements of a box along each dimension.
-  public var box: [Int]
-  /// Permutation of the box in shared memory; a box row is at most its length.
-  public var swizzle: Swizzle
-
-  /// A description.
-  public init(
-    address: UInt64, elementByteCount: Int, sizes: [Int], strides: [Int], box: [Int],
-    swizzle: Swizzle = .none
-  ) {
-    self.address = address
-    self.elementByteCount = elementByteCount
-    self.sizes = sizes
-    self.strides = strides
-    self.box = box
-    self.swizzle = swizzle
   }
 }
