@@ -32,6 +32,7 @@ struct KernelPrinter {
     self.target = target
     self.showsLocations = showsLocations
     names = Array(repeating: "", count: kernel.values.count)
+    body.reserveCapacity(kernel.values.count * 32)
   }
 
   /// The whole entry.
@@ -50,16 +51,16 @@ struct KernelPrinter {
 
   /// Appends one instruction, guarded in predicated regions.
   mutating func line(_ instruction: String) {
-    append(guardText + instruction + ";")
+    append(guardText, instruction)
   }
 
   /// Appends one instruction with a guard of its own.
   mutating func line(when predicate: String, _ instruction: String) {
-    append("@\(predicate) \(instruction);")
+    append("@\(predicate) ", instruction)
   }
 
   /// Appends an instruction whose effect no guard needs to stop.
-  mutating func unguarded(_ instruction: String) { append(instruction + ";") }
+  mutating func unguarded(_ instruction: String) { append("", instruction) }
 
   /// Appends a label.
   mutating func label(_ name: String) { body += "\(name):\n" }
@@ -85,10 +86,13 @@ struct KernelPrinter {
     indent -= 1
   }
 
-  private mutating func append(_ text: String) {
-    body += String(repeating: "  ", count: indent)
-    body += text
-    body += showsLocations ? "  // \(node.location)\n" : "\n"
+  private mutating func append(_ guardText: String, _ instruction: String) {
+    for _ in 0..<indent { body += "  " }
+    body += guardText
+    body += instruction
+    body += ";"
+    if showsLocations { body += "  // \(node.location)" }
+    body += "\n"
   }
 
   // MARK: - Registers
@@ -134,10 +138,12 @@ struct KernelPrinter {
 
   /// `{%r1, %r2}`: operands in registers.
   mutating func registers(_ range: Range<Int>) throws(PTXError) -> String {
-    var list: [String] = []
-    list.reserveCapacity(range.count)
-    for index in range { list.append(try register(index)) }
-    return "{\(list.joined(separator: ", "))}"
+    var text = "{"
+    for index in range {
+      if index > range.lowerBound { text += ", " }
+      text += try register(index)
+    }
+    return text + "}"
   }
 
   /// The register of result `index`.
@@ -202,13 +208,16 @@ struct KernelPrinter {
 
   private func check(_ region: Region) throws(PTXError) {
     for node in region.nodes {
-      let ids = node.operands.compactMap(\.valueID) + node.results
-      if let wrong = ids.first(where: { !kernel.values.indices.contains($0.index) }) {
+      let ids = kernel.values.indices
+      let wrong =
+        node.operands.lazy.compactMap(\.valueID).first { !ids.contains($0.index) }
+        ?? node.results.first { !ids.contains($0.index) }
+      if let wrong {
         throw .malformed(
           op: node.op.mnemonic, requirement: "must use values of the kernel's table",
           found: "value \(wrong.index)", kernel: kernel.symbol, location: node.location)
       }
-      let needs = node.requirements(operandTypes: node.operands.map { kernel.type(of: $0) })
+      let needs = node.requirements(values: kernel.values)
       if needs.target > target {
         throw .unsupported(
           op: node.op.mnemonic, needs: needs, target: target, kernel: kernel.symbol,

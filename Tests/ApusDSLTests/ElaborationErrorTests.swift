@@ -134,6 +134,45 @@ import Testing
       }.first == "operandA: column must be a multiple of 16 below 16; found 16.")
   }
 
+  @Test func `misuse of statements for copies, lanes and products is named`() {
+    #expect(
+      failures {
+        let x = $0.pointer("x", to: U32.self)
+        $0.prefetchBulk(x, bytes: 24)
+      } == ["bulk copy: bytes must be a positive multiple of 16; found 24."])
+    #expect(
+      failures {
+        let x = $0.pointer("x", to: F32.self)
+        $0.reduce(adding: [], into: x)
+      } == ["reduce: count must be 1, 2 or 4; found 0."])
+    #expect(
+      failures { _ = $0.vote(.ballot, $0.threadIndex == 0, members: 1) } == [
+        "vote: mode must give a truth value; found ballot. Use ballot(_:members:)."
+      ])
+    #expect(
+      failures { _ = $0.tiles("t", F32.self, count: 2, rows: 4, columns: 4)[2] } == [
+        "SharedTiles: index must be in 0..<2; found 2."
+      ])
+    #expect(
+      failures {
+        $0.mma(
+          into: [Variable<F32>](), a: [Value<U32>](), b: [$0.threadIndex],
+          shape: Op.MMAShape(.tf32))
+      } == [
+        "mma: accumulators must be 4; found 0.", "mma: registers of A must be 4; found 0.",
+        "mma: registers of B must be 2; found 1.",
+      ])
+    #expect(
+      failures {
+        $0.wgmma(
+          into: [Variable<F16x2>](), a: WarpgroupOperand<U32>.registers([$0.threadIndex]),
+          b: $0.constant(0, as: U64.self),
+          shape: Op.WGMMAShape(n: 8, .f16, accumulator: .f16, aInRegisters: true))
+      } == [
+        "wgmma: accumulators must be 2; found 0.", "wgmma: operands of A must be 4; found 1.",
+      ])
+  }
+
   @Test func `a value of another kernel is refused`() {
     nonisolated(unsafe) var stolen: Value<U32>?
     _ = findings { stolen = $0.threadIndex }

@@ -70,8 +70,8 @@ import Testing
       #expect(body.contains { $0.hasSuffix(", \(UInt32(descriptor.bits >> 32))") })
     }
     // Column 80 is 32 bytes into panel 1; row 16 of panel 1 is two groups of eight rows in.
-    #expect(body.contains { $0.hasSuffix(", \(8192 + 32)") })
-    #expect(body.contains { $0.hasSuffix(", \(8192 + 2048)") })
+    #expect(body.contains { $0.hasSuffix(", \((8192 + 32) / 16)") })
+    #expect(body.contains { $0.hasSuffix(", \((8192 + 2048) / 16)") })
   }
 
   @Test func `a register tile's rows hold each element of the warp once`() {

@@ -1,3 +1,4 @@
+import ApusAssembler
 import ApusIR
 import ApusPTX
 import Testing

@@ -1,3 +1,4 @@
+import ApusAssembler
 import ApusIR
 import ApusPTX
 import Foundation
@@ -39,7 +40,7 @@ import Testing
   }
 
   /// `add.rn.f32 …  // K.swift:7: error`: the offending lines of a module, at most ten.
-  private func report(_ outcome: Ptxas.Outcome, _ text: String) -> String {
+  private func report(_ outcome: PtxasOutcome, _ text: String) -> String {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     let found = outcome.errors.prefix(10).map { error in
       "\(lines.indices.contains(error.line - 1) ? lines[error.line - 1] : "")\n    \(error.text)"
@@ -102,7 +103,7 @@ import Testing
 
   /// Texts of variants that no error names.
   private func accepted(
-    _ variants: [(index: Int, variant: Variant)], _ outcome: Ptxas.Outcome, _ text: String
+    _ variants: [(index: Int, variant: Variant)], _ outcome: PtxasOutcome, _ text: String
   ) -> [String] {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     func source(_ line: Substring) -> Int? {

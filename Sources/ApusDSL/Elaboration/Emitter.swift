@@ -13,6 +13,7 @@ final class Emitter {
   private var last: SourceLocation
   private var blockBarrier: NamedBarrierID?
   private var nextBarrier = 1
+  private var commits: [GroupToken.Kind: Int] = [:]
 
   init(symbol: String, launch: LaunchBounds, target: Target, at location: SourceLocation) {
     self.target = target
@@ -43,7 +44,9 @@ final class Emitter {
 
   private func resolve(_ region: inout Region) {
     for index in region.nodes.indices {
-      region.nodes[index].location = resolve(region.nodes[index].location)
+      if region.nodes[index].location.fileID.isEmpty {
+        region.nodes[index].location = resolve(region.nodes[index].location)
+      }
       for inner in region.nodes[index].regions.indices {
         resolve(&region.nodes[index].regions[inner])
       }
@@ -60,7 +63,10 @@ final class Emitter {
   /// The kernel with every place settled, and the mistakes recorded.
   func finish() -> (kernel: KernelIR, failures: [ElaborationFailure]) {
     settleAtEnd()
-    var kernel = builder.finish()
+    // Taken out, so that its nodes have one owner and are not copied when they change.
+    let own = builder
+    builder = IRBuilder(symbol: "", launch: launch)
+    var kernel = own.finish()
     resolve(&kernel.body)
     for index in kernel.values.indices {
       kernel.values[index].location = resolve(kernel.values[index].location)
@@ -102,7 +108,9 @@ final class Emitter {
   /// The nodes that `body` emits, as a region.
   func region(_ body: () -> Void) -> Region {
     builder.openRegion()
+    let surelyCommitted = commits
     body()
+    commits = surelyCommitted
     settleAtEnd()
     return builder.closeRegion()
   }
@@ -127,6 +135,17 @@ final class Emitter {
   func requireOwn(_ emitter: Emitter, at location: SourceLocation? = nil) {
     guard emitter !== self else { return }
     fail("operand: must come from this kernel; found a value of another.", at: location)
+  }
+
+  // MARK: - Groups
+
+  /// Groups that are committed for sure where the next statement stands.
+  func committed(_ kind: GroupToken.Kind) -> Int { commits[kind, default: 0] }
+
+  /// Counts a commit and names its group.
+  func commit(_ kind: GroupToken.Kind) -> GroupToken {
+    commits[kind, default: 0] += 1
+    return GroupToken(kind: kind, number: committed(kind))
   }
 
   // MARK: - Barriers

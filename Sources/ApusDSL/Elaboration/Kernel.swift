@@ -32,7 +32,8 @@ extension Kernel {
   /// sm_80, the oldest supported.
   public var target: Target { .sm80 }
 
-  /// The kernel's IR: elaborated, simplified by `KernelIR.standardPasses` and verified.
+  /// The kernel's IR: elaborated, legalised for the target, simplified by
+  /// `KernelIR.standardPasses` and verified.
   ///
   /// - Parameter target: what the verifier checks against; the kernel's own unless given.
   /// - Throws: `ElaborationError` with every mistake of `body`, or else everything the verifier
@@ -40,20 +41,60 @@ extension Kernel {
   public func build(
     for target: Target? = nil, file: String = #fileID, line: Int = #line
   ) throws(ElaborationError) -> KernelIR {
-    let emitter = Emitter(
-      symbol: symbol, launch: launch, target: target ?? self.target,
-      at: SourceLocation(fileID: file, line: line))
+    let target = target ?? self.target
+    var kernel = try elaborate(for: target, SourceLocation(fileID: file, line: line))
+    simplify(&kernel, for: target)
+    try verify(kernel, for: target)
+    return kernel
+  }
+
+  /// Builds as `build` does and says how long each step took.
+  public func timedBuild(
+    for target: Target? = nil, file: String = #fileID, line: Int = #line
+  ) throws(ElaborationError) -> (kernel: KernelIR, times: ConstructionTimes) {
+    let target = target ?? self.target
+    let clock = ContinuousClock()
+    let start = clock.now
+    var kernel = try elaborate(for: target, SourceLocation(fileID: file, line: line))
+    let elaborated = clock.now
+    let emittedNodes = kernel.body.totalNodeCount
+    let counted = clock.now
+    simplify(&kernel, for: target)
+    let simplified = clock.now
+    try verify(kernel, for: target)
+    let verified = clock.now
+    return (
+      kernel,
+      ConstructionTimes(
+        emittedNodes: emittedNodes, keptNodes: kernel.body.totalNodeCount,
+        elaboration: elaborated - start, passes: simplified - counted,
+        verification: verified - simplified)
+    )
+  }
+
+  private func elaborate(
+    for target: Target, _ location: SourceLocation
+  ) throws(ElaborationError) -> KernelIR {
+    let emitter = Emitter(symbol: symbol, launch: launch, target: target, at: location)
     body(Block(emitter: emitter))
-    let (raw, failures) = emitter.finish()
+    let (kernel, failures) = emitter.finish()
     guard failures.isEmpty else {
       throw ElaborationError(symbol: symbol, failures: failures)
     }
-    let kernel = KernelIR.standardPasses.reduce(raw) { kernel, pass in pass.run(kernel) }
-    let result = DeadCode.run(SnapshotForwarding.run(kernel))
-    let diagnostics = Verifier.verify(result, target: target ?? self.target)
+    return kernel
+  }
+
+  private func simplify(_ kernel: inout KernelIR, for target: Target) {
+    kernel = Legalisation.run(kernel, target: target)
+    for pass in KernelIR.standardPasses { pass.apply(to: &kernel) }
+    SnapshotForwarding.apply(to: &kernel)
+    DeadCode.apply(to: &kernel)
+  }
+
+  private func verify(_ kernel: KernelIR, for target: Target) throws(ElaborationError) {
+    let diagnostics = Verifier.verify(kernel, target: target)
     guard diagnostics.isEmpty else {
       throw ElaborationError(symbol: symbol, diagnostics: diagnostics)
     }
-    return result
   }
 }

@@ -13,80 +13,139 @@ public enum SnapshotForwarding: Pass {
   /// The name in listings.
   public static let name = "snapshot forwarding"
 
-  /// The kernel with forwarded snapshots; their copies are gone.
-  public static func run(_ kernel: KernelIR) -> KernelIR {
-    var forwarder = Forwarder(kernel: kernel)
-    var result = kernel
-    result.body = forwarder.forward(kernel.body)
-    return result
+  /// Forwards the kernel's snapshots; their copies go.
+  public static func apply(to kernel: inout KernelIR) {
+    var analysis = Analysis(kernel)
+    analysis.walk(kernel.body, depth: 0)
+    rewrite(&kernel.body, analysis.sources)
   }
 
-  private struct Forwarder {
-    let kernel: KernelIR
-    var readers: [Int]
-    var replacements: [ValueID: ValueID] = [:]
+  private static func rewrite(_ region: inout Region, _ sources: [ValueID?]) {
+    var kept = 0
+    for index in region.nodes.indices {
+      if case .movement(.copy) = region.nodes[index].op,
+        let copy = region.nodes[index].results.first, sources[copy.index] != nil
+      {
+        continue
+      }
+      var operands: [Operand]?
+      for (place, operand) in region.nodes[index].operands.enumerated() {
+        guard let id = operand.valueID, let source = sources[id.index] else { continue }
+        operands = operands ?? region.nodes[index].operands
+        operands?[place] = .value(source)
+      }
+      if let operands { region.nodes[index].operands = operands }
+      for inner in region.nodes[index].regions.indices {
+        rewrite(&region.nodes[index].regions[inner], sources)
+      }
+      if kept != index { region.nodes.swapAt(kept, index) }
+      kept += 1
+    }
+    region.nodes.removeSubrange(kept...)
+  }
 
-    init(kernel: KernelIR) {
-      self.kernel = kernel
-      var readers = Array(repeating: 0, count: kernel.values.count)
+  /// A copy whose readers are being counted down.
+  private struct Snapshot {
+    let copy: ValueID
+    let source: ValueID
+    let depth: Int
+    var readersLeft: Int
+    var isOpen = true
+  }
+
+  /// One walk over the kernel: each node counts its reads of snapshots, and its writes end those
+  /// of the variable.
+  private struct Analysis {
+    /// By copy: the variable that its readers may read.
+    private(set) var sources: [ValueID?]
+    private let values: [ValueInfo]
+    private var readers: [Int]
+    private var snapshots: [Snapshot] = []
+    /// By copy, its place in `snapshots`.
+    private var places: [Int?]
+    /// By variable, the places of its open snapshots.
+    private var open: [[Int]]
+    /// Places of open snapshots that were read for the last time in a nested region.
+    private var finished: [Int] = []
+
+    init(_ kernel: KernelIR) {
+      values = kernel.values
+      sources = Array(repeating: nil, count: values.count)
+      places = Array(repeating: nil, count: values.count)
+      open = Array(repeating: [], count: values.count)
+      var readers = Array(repeating: 0, count: values.count)
       kernel.body.forEachNode { node, _ in
-        for id in node.operands.compactMap(\.valueID) { readers[id.index] += 1 }
+        for operand in node.operands {
+          if let id = operand.valueID { readers[id.index] += 1 }
+        }
       }
       self.readers = readers
     }
 
-    mutating func forward(_ region: Region) -> Region {
-      var nodes: [Node] = []
-      nodes.reserveCapacity(region.nodes.count)
-      for (index, var node) in region.nodes.enumerated() {
-        if node.op == .movement(.copy), let source = node.operands.first?.valueID,
-          let copy = node.results.first, kernel[source].kind == .variable,
-          canForward(copy, of: source, in: region, from: index + 1)
-        {
-          replacements[copy] = source
-          continue
-        }
-        for operand in node.operands.indices {
-          if let id = node.operands[operand].valueID, let source = replacements[id] {
-            node.operands[operand] = .value(source)
-          }
-        }
-        node.regions = node.regions.map { forward($0) }
-        nodes.append(node)
-      }
-      return Region(nodes)
+    mutating func walk(_ region: Region, depth: Int) {
+      let first = snapshots.count
+      for index in region.nodes.indices { visit(region.nodes[index], depth) }
+      for place in first..<snapshots.count where snapshots[place].isOpen { close(place, false) }
     }
 
-    private func canForward(
-      _ copy: ValueID, of source: ValueID, in region: Region, from start: Int
-    ) -> Bool {
-      var left = readers[copy.index]
-      for node in region.nodes[start...] {
-        let reads = count(copy, in: node)
-        if Self.disturbs(source, copy, node) {
-          return node.regions.isEmpty && node.op == .movement(.assign) && reads == left
-        }
-        left -= reads
-        if left == 0 { return true }
+    private mutating func visit(_ node: Node, _ depth: Int) {
+      var isProduct = false
+      if case .tensorCore(.wgmma) = node.op { isProduct = true }
+      for operand in node.operands {
+        guard let id = operand.valueID else { continue }
+        if let place = places[id.index] { read(place, depth, isProduct) }
+        if isProduct { closeAll(of: id, depth, isLastRead: false) }
       }
-      return false
+      var isAssignment = false
+      if case .movement(.assign) = node.op { isAssignment = true }
+      for id in node.results { closeAll(of: id, depth, isLastRead: isAssignment) }
+      for region in node.regions { walk(region, depth: depth + 1) }
+      if case .movement(.copy) = node.op { begin(node, depth) }
+      settle(depth)
     }
 
-    private func count(_ copy: ValueID, in node: Node) -> Int {
-      node.operands.reduce(0) { $0 + ($1.valueID == copy ? 1 : 0) }
-        + node.regions.reduce(0) { total, region in
-          region.nodes.reduce(total) { $0 + count(copy, in: $1) }
-        }
+    private mutating func begin(_ node: Node, _ depth: Int) {
+      guard let source = node.operands.first?.valueID, let copy = node.results.first,
+        values[source.index].kind == .variable
+      else { return }
+      places[copy.index] = snapshots.count
+      open[source.index].append(snapshots.count)
+      snapshots.append(
+        Snapshot(
+          copy: copy, source: source, depth: depth, readersLeft: readers[copy.index]))
+      if readers[copy.index] == 0 { finished.append(snapshots.count - 1) }
     }
 
-    private static func disturbs(
-      _ variable: ValueID, _ copy: ValueID, _ node: Node
-    ) -> Bool {
-      if node.results.contains(variable) { return true }
-      if case .tensorCore(.wgmma) = node.op {
-        return node.operands.contains(.value(variable)) || node.operands.contains(.value(copy))
+    private mutating func read(_ place: Int, _ depth: Int, _ isProduct: Bool) {
+      guard snapshots[place].isOpen else { return }
+      if isProduct { return close(place, false) }
+      snapshots[place].readersLeft -= 1
+      if snapshots[place].readersLeft == 0 { finished.append(place) }
+    }
+
+    /// What was read for the last time in the node that ends here, and not disturbed, is done.
+    private mutating func settle(_ depth: Int) {
+      guard !finished.isEmpty else { return }
+      var later: [Int] = []
+      for place in finished where snapshots[place].isOpen {
+        if snapshots[place].depth == depth { close(place, true) } else { later.append(place) }
       }
-      return node.regions.contains { $0.nodes.contains { disturbs(variable, copy, $0) } }
+      finished = later
+    }
+
+    private mutating func closeAll(of variable: ValueID, _ depth: Int, isLastRead: Bool) {
+      while let place = open[variable.index].last {
+        close(
+          place,
+          isLastRead && snapshots[place].depth == depth && snapshots[place].readersLeft == 0)
+      }
+    }
+
+    private mutating func close(_ place: Int, _ isForwarded: Bool) {
+      snapshots[place].isOpen = false
+      let snapshot = snapshots[place]
+      open[snapshot.source.index].removeAll { $0 == place }
+      if isForwarded { sources[snapshot.copy.index] = snapshot.source }
     }
   }
 }

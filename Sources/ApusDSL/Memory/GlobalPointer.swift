@@ -8,7 +8,19 @@ public struct GlobalPointer<T: DataScalar> {
   let offset: Int
 
   /// Bytes of an element.
-  public static var stride: Int { T.type.bitWidth / 8 }
+  public static var stride: Int { T.byteCount }
+
+  init(address: Value<U64>, offset: Int) {
+    self.address = address
+    self.offset = offset
+  }
+
+  /// The whole address in one register.
+  public var resolved: Value<U64> {
+    if offset == 0 { return address }
+    return address.apply(
+      .arithmetic(.add), [.constant(.u64(UInt64(bitPattern: Int64(offset))))])
+  }
 
   /// The address of element `index`, counted in 64 bits.
   public subscript<I: IndexScalar>(index: Value<I>) -> GlobalPointer {
@@ -41,6 +53,20 @@ public struct GlobalPointer<T: DataScalar> {
 /// A tensor map among the launch arguments.
 public struct TensorMapParameter {
   let address: Value<U64>
+}
+
+/// A structure among the launch arguments.
+public struct BytesParameter {
+  let id: ParameterID
+  let emitter: Emitter
+
+  /// The field `offset` bytes from the start.
+  public func field<T: DataScalar>(_ type: T.Type, offset: Int) -> Value<T> {
+    emitter.value(.memory(.parameter(id, offset: offset)))
+  }
+
+  /// The structure's own address.
+  public var address: Value<U64> { emitter.value(.memory(.parameterAddress(id))) }
 }
 
 extension Value {
@@ -77,15 +103,4 @@ public struct Caching: Sendable, Hashable {
   public static let plain = Caching()
   /// Data read once, by nobody written: read-only path, not kept in L1.
   public static let streamed = Caching(l1: .noAllocate, l2Prefetch: .bytes128, isReadOnly: true)
-}
-
-extension DataScalar {
-  /// The memory element of the register type's own size.
-  static var element: Op.MemoryElement {
-    switch type.bitWidth {
-    case 16: .b16
-    case 64: .b64
-    default: .b32
-    }
-  }
 }

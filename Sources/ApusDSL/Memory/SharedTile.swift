@@ -7,7 +7,7 @@ public import ApusIR
 /// element (r, c) of panel p = c ÷ panelColumns is at p · panelBytes + r · rowBytes + the column's
 /// bytes, chunk bits XORed with the row as `Swizzle` says. `wgmma`, `ldmatrix` and tensor maps
 /// agree on that.
-public struct SharedTile<T: DataScalar> {
+public struct SharedTile<T: DataScalar>: SharedRegion {
   let id: SharedID
   let emitter: Emitter
   /// Where the tile begins within its allocation.
@@ -22,7 +22,9 @@ public struct SharedTile<T: DataScalar> {
   public let padding: Int
 
   /// Bytes of an element.
-  public static var stride: Int { T.type.elementType.bitWidth / 8 }
+  public static var stride: Int { T.type.isPacked ? T.byteCount / 2 : T.byteCount }
+  /// The allocation.
+  public var allocation: SharedID { id }
   /// Columns that lie next to each other: the width of a tensor map's box.
   public var panelColumns: Int { swizzle == .none ? columns : swizzle.rowBytes / Self.stride }
   /// Bytes from a row to the next one of the panel.
@@ -106,8 +108,10 @@ extension SharedTile {
     let layout = MatrixDescriptor(
       start: 0, leadingOffset: major == .k ? 16 : panelBytes, strideOffset: 8 * rowBytes,
       swizzle: swizzle)
-    let start = ((address + offset) & 0x3FFFF) >> 4
-    let low = start | Int(UInt32(truncatingIfNeeded: layout.bits))
+    // Steps along a tile only add to the start, so all descriptors of it share one base. In a
+    // cluster the address's top byte is the block's rank: it must not reach the leading offset.
+    let base = (address & 0x3FFFF) >> 4 | Int(UInt32(truncatingIfNeeded: layout.bits))
+    let low = offset == 0 ? base : base + offset / 16
     let high = Value<U32>(
       operand: .constant(.u32(UInt32(truncatingIfNeeded: layout.bits >> 32))), emitter: emitter)
     return low.packed(high: high)
@@ -116,20 +120,25 @@ extension SharedTile {
 
 extension Block {
   /// Shared memory for a matrix, aligned for its swizzle.
+  ///
+  /// - Parameter region: where to lie instead of behind all earlier allocations: over one whose
+  ///   contents are spent by then. Its start must suit the swizzle.
   public func tile<T: DataScalar>(
     _ name: String, _ type: T.Type, rows: Int, columns: Int, swizzle: Swizzle = .none,
-    padding: Int = 0, file: String = #fileID, line: Int = #line
+    padding: Int = 0, over region: (any SharedRegion)? = nil, file: String = #fileID,
+    line: Int = #line
   ) -> SharedTile<T> {
     tiles(
       name, type, count: 1, rows: rows, columns: columns, swizzle: swizzle, padding: padding,
-      file: file, line: line
+      over: region, file: file, line: line
     ).first
   }
 
   /// Shared memory for equal matrices one after another: the stages of a ring.
   public func tiles<T: DataScalar>(
     _ name: String, _ type: T.Type, count: Int, rows: Int, columns: Int,
-    swizzle: Swizzle = .none, padding: Int = 0, file: String = #fileID, line: Int = #line
+    swizzle: Swizzle = .none, padding: Int = 0, over region: (any SharedRegion)? = nil,
+    file: String = #fileID, line: Int = #line
   ) -> SharedTiles<T> {
     let stride = SharedTile<T>.stride
     let width = swizzle.rowBytes / stride
@@ -147,7 +156,8 @@ extension Block {
       id: SharedID(0), emitter: emitter, base: nil, rows: rows, columns: columns,
       swizzle: swizzle, padding: padding)
     let id = emitter.builder.addShared(
-      name: name, byteCount: max(0, count * layout.byteCount), alignment: swizzle.atomBytes)
+      name: name, byteCount: max(0, count * layout.byteCount), alignment: swizzle.atomBytes,
+      at: region.map { emitter.builder.tables.shared[$0.allocation.index].offset })
     let first = SharedTile<T>(
       id: id, emitter: emitter, base: nil, rows: rows, columns: columns, swizzle: swizzle,
       padding: padding)
@@ -156,11 +166,26 @@ extension Block {
 }
 
 /// Equal tiles one after another.
-public struct SharedTiles<T: DataScalar> {
+public struct SharedTiles<T: DataScalar>: SharedRegion {
   /// Tile 0.
   public let first: SharedTile<T>
   /// How many.
   public let count: Int
+  /// The allocation of all.
+  public var allocation: SharedID { first.id }
+
+  /// Tile `index`, known now.
+  public subscript(index: Int) -> SharedTile<T> {
+    if index < 0 || index >= count {
+      first.emitter.fail("SharedTiles: index must be in 0..<\(count); found \(index).")
+    }
+    if index == 0 { return first }
+    return SharedTile(
+      id: first.id, emitter: first.emitter,
+      base: first.emitter.value(
+        .memory(.sharedAddress(first.id, offset: index * first.byteCount))),
+      rows: first.rows, columns: first.columns, swizzle: first.swizzle, padding: first.padding)
+  }
 
   /// Tile `index`, which is below `count`.
   public subscript(index: Value<U32>) -> SharedTile<T> {

@@ -45,29 +45,4 @@ extension Block {
   public func fence(_ kind: Op.FenceKind, file: String = #fileID, line: Int = #line) {
     emitter.perform(.synchronisation(.fence(kind)), at: emitter.settle(file, line))
   }
-
-  /// Arrives at the cluster's barrier.
-  public func arriveCluster(
-    _ ordering: Op.AtomicOrdering = .release, file: String = #fileID, line: Int = #line
-  ) {
-    emitter.perform(
-      .synchronisation(.clusterArrive(ordering)), at: emitter.settle(file, line))
-  }
-
-  /// Waits until all threads of the cluster have arrived.
-  public func waitCluster(file: String = #fileID, line: Int = #line) {
-    emitter.perform(.synchronisation(.clusterWait), at: emitter.settle(file, line))
-  }
-
-  // MARK: - Dependent launches
-
-  /// Blocks until the kernels this launch depends on are complete and visible.
-  public func waitForDependencies(file: String = #fileID, line: Int = #line) {
-    emitter.perform(.synchronisation(.gridDependencyWait), at: emitter.settle(file, line))
-  }
-
-  /// Allows dependent launches to start.
-  public func launchDependents(file: String = #fileID, line: Int = #line) {
-    emitter.perform(.synchronisation(.gridDependencyLaunch), at: emitter.settle(file, line))
-  }
 }

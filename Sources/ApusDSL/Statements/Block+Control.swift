@@ -106,6 +106,24 @@ extension Block {
     emitter.perform(.control(.trap), at: emitter.settle(file, line))
   }
 
+  /// Pauses each thread for 0 to twice the time; at most 10^6 nanoseconds.
+  public func sleep(
+    nanoseconds: Value<U32>, file: String = #fileID, line: Int = #line
+  ) {
+    emitter.perform(
+      .control(.sleep), [nanoseconds.operand], at: emitter.settle(file, line))
+  }
+
+  /// Sets the register budget of a warpgroup's threads, sm_90a; roles do it on entry.
+  ///
+  /// - Parameter count: a multiple of 8 in 24…256, below (`decrease`) or above what they have.
+  public func setMaxRegisters(
+    _ count: Int, _ change: Op.RegisterChange, file: String = #fileID, line: Int = #line
+  ) {
+    emitter.perform(
+      .control(.setMaxRegisters(change, count: count)), at: emitter.settle(file, line))
+  }
+
   // MARK: - Roles
 
   /// Distributes the block's warps over roles; stands once, at the top level.

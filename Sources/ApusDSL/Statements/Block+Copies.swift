@@ -5,16 +5,20 @@ extension Block {
 
   /// Copies 4, 8 or 16 bytes per thread from device to shared memory without waiting.
   ///
-  /// - Parameter sourceBytes: bytes to read; the rest of the destination becomes zeros.
+  /// - Parameters:
+  ///   - sourceBytes: bytes to read; the rest of the destination becomes zeros.
+  ///   - bypassesL1: whether to skip L1, possible with 16 bytes and the default there.
+  ///   - policy: L2 policy, one of `CachePolicy`.
   public func copyAsync<S: DataScalar, D: DataScalar>(
     from source: GlobalPointer<S>, to destination: SharedPointer<D>, bytes: Int = 16,
     sourceBytes: Value<U32>? = nil, l2Prefetch: Op.L2Prefetch = .none,
-    policy: Constant? = nil, file: String = #fileID, line: Int = #line
+    bypassesL1: Bool? = nil, policy: Constant? = nil, file: String = #fileID, line: Int = #line
   ) {
     let location = emitter.settle(file, line)
     let copy = Op.AsyncCopy(
       byteCount: bytes, destinationOffset: destination.offset, sourceOffset: source.offset,
-      hasSourceSize: sourceBytes != nil, l2Prefetch: l2Prefetch, hasPolicy: policy != nil)
+      hasSourceSize: sourceBytes != nil, bypassesL1: bypassesL1, l2Prefetch: l2Prefetch,
+      hasPolicy: policy != nil)
     var operands = [destination.address.operand, source.address.operand]
     if let sourceBytes { operands.append(sourceBytes.operand) }
     if let policy { operands.append(.constant(policy)) }
@@ -22,8 +26,10 @@ extension Block {
   }
 
   /// Closes the group of this thread's copies since the last one.
-  public func commitAsync(file: String = #fileID, line: Int = #line) {
+  @discardableResult
+  public func commitAsync(file: String = #fileID, line: Int = #line) -> GroupToken {
     emitter.perform(.copy(.asyncCommit), at: emitter.settle(file, line))
+    return emitter.commit(.copies)
   }
 
   /// Blocks until at most `pending` of this thread's newest groups are incomplete.
@@ -31,11 +37,16 @@ extension Block {
     emitter.perform(.copy(.asyncWait(pending: pending)), at: emitter.settle(file, line))
   }
 
-  /// Arrives at a barrier, as one of its counted arrivals, once this thread's copies are complete.
-  public func arriveAsync(_ barrier: MBarrier, file: String = #fileID, line: Int = #line) {
+  /// Arrives at a barrier once this thread's copies are complete.
+  ///
+  /// - Parameter isCounted: whether the arrival is one of the barrier's own count; otherwise the
+  ///   pending count is raised by one first.
+  public func arriveAsync(
+    _ barrier: MBarrier, isCounted: Bool = true, file: String = #fileID, line: Int = #line
+  ) {
     emitter.perform(
-      .copy(.asyncArrive(offset: barrier.offset, isCounted: true)), [barrier.address.operand],
-      at: emitter.settle(file, line))
+      .copy(.asyncArrive(offset: barrier.offset, isCounted: isCounted)),
+      [barrier.address.operand], at: emitter.settle(file, line))
   }
 
   // MARK: - Tensor copies
@@ -63,15 +74,20 @@ extension Block {
       .copy(.tensorLoad(access)), operands, at: emitter.settle(file, line))
   }
 
-  /// Copies a box from shared memory to a tensor; joins this thread's open bulk group.
+  /// Copies a box from shared memory to a tensor, or combines it element by element; joins this
+  /// thread's open bulk group, which `commitBulk` closes.
   public func storeTensor<T: DataScalar>(
     _ source: SharedPointer<T>, to map: TensorMapParameter, at coordinates: [Value<S32>],
-    reduction: Op.ReductionOp? = nil, file: String = #fileID, line: Int = #line
+    reduction: Op.ReductionOp? = nil, policy: Constant? = nil, file: String = #fileID,
+    line: Int = #line
   ) {
-    let access = Op.TensorAccess(dimensions: coordinates.count, sharedOffset: source.offset)
+    let access = Op.TensorAccess(
+      dimensions: coordinates.count, sharedOffset: source.offset, hasPolicy: policy != nil)
+    var operands = [map.address.operand] + coordinates.map(\.operand)
+    operands.append(source.address.operand)
+    if let policy { operands.append(.constant(policy)) }
     emitter.perform(
-      .copy(.tensorStore(access, reduction: reduction)),
-      [map.address.operand] + coordinates.map(\.operand) + [source.address.operand],
+      .copy(.tensorStore(access, reduction: reduction)), operands,
       at: emitter.settle(file, line))
   }
 
@@ -84,8 +100,10 @@ extension Block {
   }
 
   /// Closes the group of this thread's bulk and tensor stores.
-  public func commitBulk(file: String = #fileID, line: Int = #line) {
+  @discardableResult
+  public func commitBulk(file: String = #fileID, line: Int = #line) -> GroupToken {
     emitter.perform(.copy(.bulkCommit), at: emitter.settle(file, line))
+    return emitter.commit(.bulkStores)
   }
 
   /// Blocks until at most `pending` bulk groups are incomplete, or have yet to read their sources.

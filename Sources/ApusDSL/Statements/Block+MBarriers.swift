@@ -87,10 +87,50 @@ extension Block {
     _ barrier: MBarrier, expecting bytes: Int, file: String = #fileID, line: Int = #line
   ) {
     let location = emitter.settle(file, line)
+    arrive(barrier, expecting: emitter.u32(bytes, at: location), location)
+  }
+
+  /// Announces bytes, counted by the kernel, that copies will bring, and arrives once.
+  public func arrive(
+    _ barrier: MBarrier, expecting bytes: Value<U32>, file: String = #fileID, line: Int = #line
+  ) {
+    arrive(barrier, expecting: bytes.operand, emitter.settle(file, line))
+  }
+
+  private func arrive(
+    _ barrier: MBarrier, expecting bytes: Operand, _ location: SourceLocation
+  ) {
     let arrive = Op.MBarrierArrive(space: barrier.space, offset: barrier.offset)
     emitter.perform(
-      .synchronisation(.mbarrierArriveExpect(arrive)),
-      [barrier.address.operand, emitter.u32(bytes, at: location)], at: location)
+      .synchronisation(.mbarrierArriveExpect(arrive)), [barrier.address.operand, bytes],
+      at: location)
+  }
+
+  /// Announces bytes that copies will bring, without an arrival.
+  public func expect(
+    _ barrier: MBarrier, bytes: Value<U32>, file: String = #fileID, line: Int = #line
+  ) {
+    let arrive = Op.MBarrierArrive(space: barrier.space, offset: barrier.offset)
+    emitter.perform(
+      .synchronisation(.mbarrierExpect(arrive)), [barrier.address.operand, bytes.operand],
+      at: emitter.settle(file, line))
+  }
+
+  /// Whether the phase of this parity has completed; what it ordered is then visible.
+  public func test(
+    _ barrier: MBarrier, parity: Value<U32>, scope: Op.Scope = .block, file: String = #fileID,
+    line: Int = #line
+  ) -> Value<Pred> {
+    emitter.value(
+      .synchronisation(.mbarrierTest(Op.MBarrierWait(offset: barrier.offset, scope: scope))),
+      [barrier.address.operand, parity.operand], at: emitter.settle(file, line))
+  }
+
+  /// Ends a barrier's use, by one thread: its bytes may be reused.
+  public func invalidate(_ barrier: MBarrier, file: String = #fileID, line: Int = #line) {
+    emitter.perform(
+      .synchronisation(.mbarrierInvalidate(offset: barrier.offset)),
+      [barrier.address.operand], at: emitter.settle(file, line))
   }
 
   /// Blocks until the phase of this parity has completed.

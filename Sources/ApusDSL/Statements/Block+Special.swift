@@ -32,9 +32,6 @@ extension Block {
     return mad(block, constant(launch.threads, as: U32.self), threadIndex)
   }
 
-  /// This block's rank in its cluster.
-  public var clusterRank: Value<U32> { special(.clusterRank) }
-
   /// Any register that has 32 bits.
   public func special(
     _ register: Op.SpecialRegister, file: String = #fileID, line: Int = #line
@@ -46,5 +43,18 @@ extension Block {
       return Value(operand: .constant(.u32(0)), emitter: emitter)
     }
     return emitter.value(.special(register))
+  }
+
+  /// A mask of the lanes below this one.
+  public var lanesBelow: Value<U32> { special(.lanesBelow) }
+
+  /// Nanoseconds of the GPU's clock, of coarse resolution; each use reads it anew.
+  public func globalTimer(file: String = #fileID, line: Int = #line) -> Value<U64> {
+    emitter.value(.special(.globalTimer), at: emitter.settle(file, line))
+  }
+
+  /// Cycles of the multiprocessor; each use reads them anew.
+  public func clock(file: String = #fileID, line: Int = #line) -> Value<U64> {
+    emitter.value(.special(.clock64), at: emitter.settle(file, line))
   }
 }

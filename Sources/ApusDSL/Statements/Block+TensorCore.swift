@@ -6,6 +6,9 @@ public enum WarpgroupOperand<T: WordScalar> {
   case shared(Value<U64>)
   /// Four registers of a fragment.
   case registers([Value<T>])
+  /// Four variables of a fragment, themselves rather than copies: they rest until the product's
+  /// group is waited for.
+  case variables([Variable<T>])
 }
 
 extension Block {
@@ -101,26 +104,19 @@ extension Block {
   public func wgmma<T: WordScalar>(
     into tile: RegisterTile, a: WarpgroupOperand<T>, b: Value<U64>, element: Op.MatrixElement,
     bElement: Op.MatrixElement? = nil, accumulates: Value<Pred>? = nil,
-    transposesA: Bool = false, transposesB: Bool = false, file: String = #fileID,
-    line: Int = #line
+    transposesA: Bool = false, transposesB: Bool = false, negatesA: Bool = false,
+    negatesB: Bool = false, file: String = #fileID, line: Int = #line
   ) {
     let location = emitter.settle(file, line)
     if tile.rows != 16 {
       emitter.fail(
         "wgmma: tile must have 16 rows per warp; found \(tile.rows).", at: location)
     }
-    var operands: [Operand]
-    var inRegisters = false
-    switch a {
-    case .shared(let descriptor): operands = [descriptor.operand]
-    case .registers(let values):
-      operands = values.map(\.operand)
-      inRegisters = true
-    }
-    operands += [b.operand, accumulates?.operand ?? .constant(.pred(true))]
+    let operands = a.operands + [b.operand, accumulates?.operand ?? .constant(.pred(true))]
+    let inRegisters = if case .shared = a { false } else { true }
     let shape = Op.WGMMAShape(
       n: tile.columns, element, bElement, aInRegisters: inRegisters, transposesA: transposesA,
-      transposesB: transposesB)
+      transposesB: transposesB, negatesA: negatesA, negatesB: negatesB)
     emitter.builder.accumulate(
       .wgmma(shape), into: tile.band(0).map(\.id), operands, at: location)
   }
@@ -131,8 +127,10 @@ extension Block {
   }
 
   /// Closes the group of all warpgroup products since the last one.
-  public func wgmmaCommit(file: String = #fileID, line: Int = #line) {
+  @discardableResult
+  public func wgmmaCommit(file: String = #fileID, line: Int = #line) -> GroupToken {
     emitter.perform(.tensorCore(.wgmmaCommit), at: emitter.settle(file, line))
+    return emitter.commit(.products)
   }
 
   /// Blocks until at most `pending` of the newest groups are incomplete.

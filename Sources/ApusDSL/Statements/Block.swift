@@ -141,6 +141,17 @@ public struct Block {
       address: emitter.value(.memory(.parameterAddress(id)), name: name, at: location))
   }
 
+  /// The next launch argument: a structure by value, read field by field.
+  public func bytes(
+    _ name: String, count: Int, alignment: Int = 16, file: String = #fileID, line: Int = #line
+  ) -> BytesParameter {
+    _ = emitter.settle(file, line)
+    return BytesParameter(
+      id: emitter.builder.addParameter(
+        name: name, kind: .bytes(count: count, alignment: alignment)),
+      emitter: emitter)
+  }
+
   private func parameter<T: Scalar>(
     _ name: String, _ kind: Parameter.Kind, _ file: String, _ line: Int
   ) -> Value<T> {

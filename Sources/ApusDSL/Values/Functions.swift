@@ -74,30 +74,4 @@ extension Value where T == U32 {
   public func multipliedWide(by other: Value<U32>) -> Value<U64> {
     combine(.arithmetic(.mulWide), other)
   }
-
-  /// The high word of the product.
-  public func multipliedHigh(by other: Value<U32>) -> Value<U32> {
-    combine(.arithmetic(.mulHigh), other)
-  }
-
-  /// Ones in the word.
-  public var populationCount: Value<U32> { apply(.bits(.popc)) }
-
-  /// Zeros above the highest one; 32 for 0.
-  public var leadingZeroCount: Value<U32> { apply(.bits(.clz)) }
-
-  /// Bits in reverse order.
-  public var bitsReversed: Value<U32> { apply(.bits(.brev)) }
-
-  /// Shifted left by a run-time amount; zero from 32 on.
-  public func shifted(left amount: Value<U32>) -> Value<U32> { combine(.bits(.shl), amount) }
-
-  /// Shifted right by a run-time amount; zero from 32 on.
-  public func shifted(right amount: Value<U32>) -> Value<U32> { combine(.bits(.shr), amount) }
-
-  /// Bytes chosen from (other:self) as `prmt` says.
-  public func permuted(with other: Value<U32>, selector: Int) -> Value<U32> {
-    emitter.requireOwn(other.emitter)
-    return apply(.bits(.prmt), [other.operand, emitter.u32(selector)])
-  }
 }

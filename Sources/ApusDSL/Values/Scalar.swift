@@ -8,7 +8,24 @@ public protocol Scalar: Sendable {
 }
 
 /// What memory and registers hold: every type but `Pred`.
-public protocol DataScalar: Scalar {}
+public protocol DataScalar: Scalar {
+  /// The element in memory; as wide as the register unless the type says otherwise.
+  static var memoryElement: Op.MemoryElement { get }
+}
+
+extension DataScalar {
+  /// The memory element of the register type's own size.
+  public static var memoryElement: Op.MemoryElement {
+    switch type.bitWidth {
+    case 16: .b16
+    case 64: .b64
+    default: .b32
+    }
+  }
+
+  /// Bytes of an element in memory.
+  public static var byteCount: Int { memoryElement.byteCount }
+}
 
 /// Types of bitwise operators.
 public protocol BitScalar: Scalar {}

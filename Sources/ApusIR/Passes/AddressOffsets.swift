@@ -15,56 +15,60 @@ public enum AddressOffsets: Pass {
   /// Offsets of the hardware's address field.
   static let offsetRange = -(1 << 23)..<(1 << 23)
 
-  /// The kernel with folded offsets.
-  public static func run(_ kernel: KernelIR) -> KernelIR {
-    var sums: [ValueID: (base: Operand, offset: Int)] = [:]
+  private typealias Sum = (base: Operand, offset: Int)
+
+  /// Folds the kernel's offsets.
+  public static func apply(to kernel: inout KernelIR) {
+    var sums = [Sum?](repeating: nil, count: kernel.values.count)
     kernel.body.forEachNode { node, _ in
-      guard let result = node.results.first, let sum = sum(of: node, in: kernel) else { return }
-      if let id = sum.base.valueID, let inner = sums[id] {
-        sums[result] = (inner.base, inner.offset + sum.offset)
+      guard let sum = sum(of: node, kernel.values) else { return }
+      if let id = sum.base.valueID, let inner = sums[id.index] {
+        sums[node.results[0].index] = (inner.base, inner.offset + sum.offset)
       } else {
-        sums[result] = sum
+        sums[node.results[0].index] = sum
       }
     }
-    func rewrite(_ region: Region) -> Region {
-      Region(
-        region.nodes.map { node in
-          var node = node
-          for index in node.op.addressOperands(operandCount: node.operands.count) {
-            guard let id = node.operands[index].valueID, let sum = sums[id],
-              let op = node.op.adding(sum.offset, toAddress: index, of: node)
-            else { continue }
-            node.op = op
-            node.operands[index] = sum.base
-          }
-          node.regions = node.regions.map(rewrite)
-          return node
-        })
+    rewrite(&kernel.body, sums)
+  }
+
+  private static func rewrite(_ region: inout Region, _ sums: [Sum?]) {
+    for position in region.nodes.indices {
+      for index in region.nodes[position].regions.indices {
+        rewrite(&region.nodes[position].regions[index], sums)
+      }
+      rewrite(&region.nodes[position], sums)
     }
-    var result = kernel
-    result.body = rewrite(kernel.body)
-    return result
+  }
+
+  private static func rewrite(_ node: inout Node, _ sums: [Sum?]) {
+    for index in node.op.addressOperands(operandCount: node.operands.count) {
+      guard let id = node.operands[index].valueID, let sum = sums[id.index],
+        let op = node.op.adding(sum.offset, toAddress: index, of: node)
+      else { continue }
+      node.op = op
+      node.operands[index] = sum.base
+    }
   }
 
   /// `base ± constant` of an address type with an immutable base.
-  private static func sum(of node: Node, in kernel: KernelIR) -> (base: Operand, offset: Int)? {
-    guard node.operands.count == 2,
-      node.op == .arithmetic(.add) || node.op == .arithmetic(.sub)
+  private static func sum(of node: Node, _ values: [ValueInfo]) -> Sum? {
+    guard node.operands.count == 2, node.results.count == 1, case .arithmetic(let op) = node.op,
+      op == .add || op == .sub
     else { return nil }
-    let type = kernel.type(of: node.operands[0])
+    let type = values.type(of: node.operands[0])
     guard type == .u32 || type == .u64 else { return nil }
     func signed(_ constant: Constant) -> Int {
       type == .u32
         ? Int(Int32(bitPattern: constant.low32)) : Int(truncatingIfNeeded: constant.bits)
     }
-    if let constant = node.operands[1].constant, kernel.isImmutable(node.operands[0]),
+    if let constant = node.operands[1].constant, values.isImmutable(node.operands[0]),
       offsetRange.contains(signed(constant))
     {
       let offset = signed(constant)
-      return (node.operands[0], node.op == .arithmetic(.add) ? offset : -offset)
+      return (node.operands[0], op == .add ? offset : -offset)
     }
-    if node.op == .arithmetic(.add), let constant = node.operands[0].constant,
-      kernel.isImmutable(node.operands[1]), offsetRange.contains(signed(constant))
+    if op == .add, let constant = node.operands[0].constant,
+      values.isImmutable(node.operands[1]), offsetRange.contains(signed(constant))
     {
       return (node.operands[1], signed(constant))
     }

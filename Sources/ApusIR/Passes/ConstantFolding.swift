@@ -16,46 +16,50 @@ public enum ConstantFolding: Pass {
   /// The name in listings.
   public static let name = "constant folding"
 
-  /// The folded kernel.
-  public static func run(_ kernel: KernelIR) -> KernelIR {
-    var folder = Folder(kernel: kernel)
-    var result = kernel
-    result.body = folder.fold(kernel.body)
-    return result
+  /// Folds the kernel.
+  public static func apply(to kernel: inout KernelIR) {
+    var folder = Folder(kernel)
+    folder.fold(&kernel.body)
   }
 
   private struct Folder {
-    let kernel: KernelIR
-    let resting: Set<ValueID>
-    var substitution = Substitution()
+    let values: [ValueInfo]
+    let resting: ValueSet
+    var substitution: Substitution
 
-    init(kernel: KernelIR) {
-      self.kernel = kernel
+    init(_ kernel: KernelIR) {
+      values = kernel.values
       resting = kernel.wgmmaRegisterOperands
+      substitution = Substitution(for: kernel)
     }
 
-    mutating func fold(_ region: Region) -> Region {
-      var nodes: [Node] = []
-      nodes.reserveCapacity(region.nodes.count)
-      for var node in region.nodes {
-        substitution.apply(to: &node)
-        if let result = node.results.first, node.results.count == 1, node.op.isPure,
-          !resting.contains(result),
-          let operand = replacement(of: node, type: kernel[result].type)
-        {
+    mutating func fold(_ region: inout Region) {
+      var kept = 0
+      var index = 0
+      while index < region.nodes.count {
+        substitution.apply(to: &region.nodes[index])
+        if let (result, operand) = replacement(of: region.nodes[index]) {
           substitution.replace(result, by: operand)
+          index += 1
           continue
         }
-        if isNeverTaken(node) { continue }
-        if let region = takenRegion(of: node) {
-          nodes += fold(region).nodes
-        } else {
-          node.regions = node.regions.map { fold($0) }
-          nodes.append(node)
+        if isNeverTaken(region.nodes[index]) {
+          index += 1
+          continue
         }
-        if let last = nodes.last, endsRegion(last) { break }
+        if let taken = takenRegion(of: region.nodes[index]) {
+          region.nodes.replaceSubrange(index...index, with: taken.nodes)
+          continue
+        }
+        for inner in region.nodes[index].regions.indices {
+          fold(&region.nodes[index].regions[inner])
+        }
+        if kept != index { region.nodes.swapAt(kept, index) }
+        kept += 1
+        index += 1
+        if endsRegion(region.nodes[kept - 1]) { break }
       }
-      return Region(nodes)
+      region.nodes.removeSubrange(kept...)
     }
 
     private func endsRegion(_ node: Node) -> Bool {
@@ -84,17 +88,21 @@ public enum ConstantFolding: Pass {
       return node.regions.count > 1 ? node.regions[1] : Region()
     }
 
-    private func replacement(of node: Node, type: ValueType) -> Operand? {
-      let constants = node.operands.compactMap(\.constant)
-      if !constants.isEmpty, constants.count == node.operands.count,
-        let constant = ConstantEvaluator.evaluate(node.op, constants, type: type)
-      {
-        return .constant(constant)
+    private func replacement(of node: Node) -> (result: ValueID, operand: Operand)? {
+      guard node.results.count == 1, node.op.isPure, !resting.contains(node.results[0]) else {
+        return nil
       }
-      guard let operand = identity(node, type: type), kernel.isImmutable(operand),
-        kernel.type(of: operand) == type
+      let type = values[node.results[0].index].type
+      if !node.operands.isEmpty, node.operands.allSatisfy({ $0.constant != nil }),
+        let constant = ConstantEvaluator.evaluate(
+          node.op, node.operands.compactMap(\.constant), type: type)
+      {
+        return (node.results[0], .constant(constant))
+      }
+      guard let operand = identity(node, type: type), values.isImmutable(operand),
+        values.type(of: operand) == type
       else { return nil }
-      return operand
+      return (node.results[0], operand)
     }
 
     /// The operand that the result equals for every content of the others.

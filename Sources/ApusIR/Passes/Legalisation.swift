@@ -11,12 +11,17 @@
 /// - An e4m3 code's exponent and mantissa, shifted to binary16's place, read as the value times
 ///   2^−8, subnormals included; the product with 256 is exact. Code 0x7F (NaN) would read as 480:
 ///   adding 1 to the magnitude sets the top bit for it alone, and from that a mask ORs in a NaN.
+/// - To FP8: the magnitude, clamped to the largest finite one, is rounded to nearest even by adding
+///   half a step less one, plus the last kept bit, to its pattern, whose upper bits are then the
+///   code but for the exponent's bias. Below the least normal value steps are equal: adding the
+///   power of two whose binary32 neighbours lie that step apart rounds, and leaves the code in the
+///   low bits.
 ///
 /// Ops without a replacement stay and are reported by the verifier's target rule.
 public enum Legalisation {
   /// The kernel in ops that `target` has, as far as replacements exist.
   public static func run(_ kernel: KernelIR, target: Target) -> KernelIR {
-    guard target < .sm90a else { return kernel }
+    guard target < .sm90a, !kernel.isLegal(for: target) else { return kernel }
     var rewriter = Rewriter(kernel: kernel, target: target)
     let body = rewriter.rewrite(kernel.body)
     var result = rewriter.kernel
@@ -24,7 +29,11 @@ public enum Legalisation {
     return result
   }
 
-  private struct Rewriter {
+  fileprivate static func lacks(_ target: Target, _ node: Node, _ values: [ValueInfo]) -> Bool {
+    node.requirements(values: values).target > target
+  }
+
+  struct Rewriter {
     var kernel: KernelIR
     let target: Target
 
@@ -32,9 +41,9 @@ public enum Legalisation {
       var nodes: [Node] = []
       nodes.reserveCapacity(region.nodes.count)
       for var node in region.nodes {
-        let types = node.operands.map { kernel.type(of: $0) }
-        if node.requirements(operandTypes: types).target > target {
-          if replace(node, type: types.first, into: &nodes) { continue }
+        if Legalisation.lacks(target, node, kernel.values) {
+          let type = node.operands.first.map { kernel.type(of: $0) }
+          if replace(node, type: type, into: &nodes) { continue }
         }
         node.regions = node.regions.map { rewrite($0) }
         nodes.append(node)
@@ -57,6 +66,9 @@ public enum Legalisation {
       case .conversion(.widenFP8(let format)):
         widen(format, node, into: &nodes)
         return true
+      case .conversion(.narrowFP8(let format)):
+        narrow(format, node, type: type, into: &nodes)
+        return true
       default: return false
       }
     }
@@ -76,47 +88,16 @@ public enum Legalisation {
       default: nil
       }
     }
+  }
+}
 
-    private mutating func widen(
-      _ format: Op.FP8Format, _ node: Node, into nodes: inout [Node]
-    ) {
-      func emit(
-        _ rewriter: inout Rewriter, _ op: Op, _ operands: [Operand], _ type: ValueType = .u32
-      ) -> Operand {
-        rewriter.kernel.values.append(
-          ValueInfo(type: type, nameHint: "fp8_", location: node.location))
-        let id = ValueID(rewriter.kernel.values.count - 1)
-        nodes.append(Node(op, operands: operands, results: [id], location: node.location))
-        return .value(id)
-      }
-      func constant(_ bits: UInt32) -> Operand { .constant(.u32(bits)) }
-      let codes = emit(&self, .conversion(.integer), [node.operands[0]])
-      // Code 0 to byte 1, code 1 to byte 3, zeros between.
-      let spread = emit(&self, .bits(.prmt), [codes, constant(0), constant(0x1404)])
-      guard format == .e4m3 else {
-        nodes.append(
-          Node(
-            .movement(.bitcast), operands: [spread], results: node.results,
-            location: node.location))
-        return
-      }
-      let magnitude = emit(&self, .bits(.and), [spread, constant(0x7F00_7F00)])
-      let shifted = emit(&self, .bits(.shr), [magnitude, constant(1)])
-      // (spread & signs) | shifted
-      let scaled = emit(
-        &self, .bits(.lop3(table: 0xEA)), [spread, constant(0x8000_8000), shifted])
-      let half = emit(&self, .movement(.bitcast), [scaled], .f16x2)
-      let factor = Constant(type: .f16x2, bits: 0x5C00_5C00)  // 256
-      let product = emit(&self, .arithmetic(.mul), [half, .constant(factor)], .f16x2)
-      let bits = emit(&self, .movement(.bitcast), [product])
-      let carried = emit(&self, .arithmetic(.add), [magnitude, constant(0x0100_0100)])
-      let isNaN = emit(&self, .bits(.and), [carried, constant(0x8000_8000)])
-      let ones = emit(&self, .bits(.shr), [isNaN, constant(15)])
-      let mask = emit(&self, .arithmetic(.sub), [isNaN, ones])
-      let value = emit(&self, .bits(.or), [bits, mask])
-      nodes.append(
-        Node(
-          .movement(.bitcast), operands: [value], results: node.results, location: node.location))
+extension KernelIR {
+  /// Whether the target has every instruction.
+  fileprivate func isLegal(for target: Target) -> Bool {
+    var isLegal = true
+    body.forEachNode { node, _ in
+      if isLegal, Legalisation.lacks(target, node, values) { isLegal = false }
     }
+    return isLegal
   }
 }

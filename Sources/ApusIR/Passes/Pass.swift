@@ -5,8 +5,17 @@
 public protocol Pass: Sendable {
   /// The name in listings.
   static var name: String { get }
+  /// Rewrites the kernel in its place: nodes that stay are neither copied nor moved to new storage.
+  static func apply(to kernel: inout KernelIR)
+}
+
+extension Pass {
   /// The rewritten kernel.
-  static func run(_ kernel: KernelIR) -> KernelIR
+  public static func run(_ kernel: KernelIR) -> KernelIR {
+    var result = kernel
+    apply(to: &result)
+    return result
+  }
 }
 
 extension KernelIR {
@@ -18,47 +27,83 @@ extension KernelIR {
 
   /// The kernel after `standardPasses`.
   public func optimised() -> KernelIR {
-    Self.standardPasses.reduce(self) { kernel, pass in pass.run(kernel) }
+    var result = self
+    for pass in Self.standardPasses { pass.apply(to: &result) }
+    return result
   }
 }
 
 /// Values replaced by other operands, resolved to the end of each chain.
 struct Substitution {
-  private var replacements: [ValueID: Operand] = [:]
+  /// By value.
+  private var replacements: [Operand?]
+  private var isEmpty = true
+
+  /// Nothing replaced yet.
+  init(for kernel: KernelIR) {
+    replacements = Array(repeating: nil, count: kernel.values.count)
+  }
 
   subscript(operand: Operand) -> Operand {
     guard let id = operand.valueID else { return operand }
-    return replacements[id] ?? operand
+    return replacements[id.index] ?? operand
   }
 
   /// Replaces `value` by an operand that is a constant or an immutable value.
   mutating func replace(_ value: ValueID, by operand: Operand) {
-    replacements[value] = self[operand]
+    replacements[value.index] = self[operand]
+    isEmpty = false
   }
 
   func apply(to node: inout Node) {
-    guard !replacements.isEmpty else { return }
-    for index in node.operands.indices { node.operands[index] = self[node.operands[index]] }
+    guard !isEmpty else { return }
+    var changed: [Operand]?
+    for (index, operand) in node.operands.enumerated() {
+      guard let id = operand.valueID, let other = replacements[id.index] else { continue }
+      changed = changed ?? node.operands
+      changed?[index] = other
+    }
+    if let changed { node.operands = changed }
   }
 }
 
-extension KernelIR {
+extension Region {
+  /// Calls `body` with each node, which it may change, and drops those for which it gives false.
+  mutating func filterNodes(_ body: (inout Node) -> Bool) {
+    var kept = 0
+    for index in nodes.indices where body(&nodes[index]) {
+      if kept != index { nodes.swapAt(kept, index) }
+      kept += 1
+    }
+    nodes.removeSubrange(kept...)
+  }
+}
+
+extension [ValueInfo] {
   /// Whether an operand keeps its content: a constant or an immutable value.
   func isImmutable(_ operand: Operand) -> Bool {
-    operand.valueID.map { self[$0].kind == .immutable } ?? true
+    operand.valueID.map { self[$0.index].kind == .immutable } ?? true
+  }
+
+  /// Type of an operand.
+  func type(of operand: Operand) -> ValueType {
+    switch operand {
+    case .value(let id): self[id.index].type
+    case .constant(let constant): constant.type
+    }
   }
 }
 
 extension KernelIR {
   /// Values that a `wgmma` takes as A registers. They rest while it is in flight, so no pass gives
   /// them a second use or another home.
-  var wgmmaRegisterOperands: Set<ValueID> {
-    var registers = Set<ValueID>()
+  var wgmmaRegisterOperands: ValueSet {
+    var registers = ValueSet()
     body.forEachNode { node, _ in
       guard case .tensorCore(.wgmma(let shape)) = node.op, shape.aInRegisters else { return }
-      registers.formUnion(
-        node.operands.dropFirst(shape.accumulatorCount).prefix(shape.aCount)
-          .compactMap(\.valueID))
+      for operand in node.operands.dropFirst(shape.accumulatorCount).prefix(shape.aCount) {
+        if let id = operand.valueID { registers.insert(id) }
+      }
     }
     return registers
   }

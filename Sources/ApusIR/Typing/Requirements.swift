@@ -30,7 +30,17 @@ extension Node {
   ///
   /// - Parameter types: the operand types, which decide for packed bf16.
   public func requirements(operandTypes types: [ValueType]) -> Requirements {
-    let isBF16 = types.contains(.bf16x2) || types.contains(.bf16)
+    requirements { types.contains($0) }
+  }
+
+  /// What the node itself needs, its values from a kernel's table.
+  public func requirements(values: [ValueInfo]) -> Requirements {
+    requirements { type in operands.contains { values.type(of: $0) == type } }
+  }
+
+  /// Asks for operand types only where they decide: most nodes of a kernel need nothing.
+  private func requirements(hasOperand: (ValueType) -> Bool) -> Requirements {
+    var isBF16: Bool { hasOperand(.bf16x2) || hasOperand(.bf16) }
     let hopper = Requirements(PTXVersion(7, 8), .sm90a)
     let hopper80 = Requirements(PTXVersion(8, 0), .sm90a)
     switch op {
@@ -54,7 +64,7 @@ extension Node {
       case .narrowFP8, .widenFP8: return Requirements(PTXVersion(8, 1), .sm89)
       default: return .base
       }
-    case .memory(let op): return op.requirements(types: types, count: operands.count)
+    case .memory(let op): return op.requirements(count: operands.count) { hasOperand(.bf16x2) }
     case .warp(.elect): return hopper80
     case .warp(.movmatrix): return Requirements(PTXVersion(7, 8), .sm80)
     case .warp: return .base
@@ -74,7 +84,7 @@ extension KernelIR {
     var all = Requirements.base
     if launch.clusterSize > 1 { all = all.union(Requirements(PTXVersion(7, 8), .sm90a)) }
     body.forEachNode { node, _ in
-      all = all.union(node.requirements(operandTypes: node.operands.map { type(of: $0) }))
+      all = all.union(node.requirements(values: values))
     }
     return all
   }
@@ -85,8 +95,7 @@ extension KernelIR {
     var version = target.minimumPTXVersion
     if launch.clusterSize > 1 { version = max(version, PTXVersion(7, 8)) }
     body.forEachNode { node, _ in
-      let types = node.operands.map { type(of: $0) }
-      version = max(version, node.minimumVersion(operandTypes: types, on: target))
+      version = max(version, node.minimumVersion(values: values, on: target))
     }
     return version
   }
@@ -102,10 +111,19 @@ extension Node {
     default: requirements(operandTypes: types).version
     }
   }
+
+  /// The first PTX version with the instruction on one target, its values from a kernel's table.
+  public func minimumVersion(values: [ValueInfo], on target: Target) -> PTXVersion {
+    switch op {
+    case .conversion(.narrowFP8), .conversion(.widenFP8):
+      minimumVersion(operandTypes: [], on: target)
+    default: requirements(values: values).version
+    }
+  }
 }
 
 extension Op.Memory {
-  fileprivate func requirements(types: [ValueType], count: Int) -> Requirements {
+  fileprivate func requirements(count: Int, hasBF16x2: () -> Bool) -> Requirements {
     switch self {
     case .ld(let access), .st(let access):
       var need = Requirements.base
@@ -118,7 +136,7 @@ extension Op.Memory {
       return need
     case .atom(let access), .red(let access):
       let isHopper =
-        access.space == .sharedCluster || access.scope == .cluster || types.contains(.bf16x2)
+        access.space == .sharedCluster || access.scope == .cluster || hasBF16x2()
       let isVector = if case .red = self { count > 2 } else { false }
       if isVector { return Requirements(PTXVersion(8, 1), .sm90a) }
       return isHopper ? Requirements(PTXVersion(7, 8), .sm90a) : .base

@@ -41,17 +41,23 @@ public struct Signature: Sendable, Hashable {
     }
     var boundT: ValueType?
     var boundS: ValueType?
-    for (slot, type) in zip(self.operands + self.results, operands + results) {
+    func fits(_ slot: Slot, _ type: ValueType) -> Bool {
       switch slot {
-      case .fixed(let fixed): if type != fixed { return false }
-      case .of(let set): if !set.contains(type) { return false }
+      case .fixed(let fixed): return type == fixed
+      case .of(let set): return set.contains(type)
       case .t:
-        if !t.contains(type) || (boundT ?? type) != type { return false }
-        boundT = type
+        defer { boundT = type }
+        return t.contains(type) && (boundT ?? type) == type
       case .s:
-        if !s.contains(type) || (boundS ?? type) != type { return false }
-        boundS = type
+        defer { boundS = type }
+        return s.contains(type) && (boundS ?? type) == type
       }
+    }
+    for index in operands.indices where !fits(self.operands[index], operands[index]) {
+      return false
+    }
+    for index in results.indices where !fits(self.results[index], results[index]) {
+      return false
     }
     return true
   }

@@ -27,12 +27,12 @@ enum AccumulatorRule: VerifierRule {
   private struct State: Equatable {
     var isReachable = true
     var isFenced = false
-    var issued: Set<ValueID> = []
+    var issued = ValueSet()
     /// Oldest first.
-    var groups: [Set<ValueID>] = []
+    var groups: [ValueSet] = []
     /// Everything issued or in a group.
-    var inFlight: Set<ValueID> = []
-    var written: Set<ValueID> = []
+    var inFlight = ValueSet()
+    var written = ValueSet()
 
     static let unreachable = State(isReachable: false)
 
@@ -46,23 +46,24 @@ enum AccumulatorRule: VerifierRule {
       result.written.formUnion(other.written)
       let count = max(groups.count, other.groups.count)
       result.groups = (0..<count).map { index in
-        func group(_ state: State) -> Set<ValueID> {
+        var union = ValueSet()
+        for state in [self, other] {
           let own = index - (count - state.groups.count)
-          return own >= 0 ? state.groups[own] : []
+          if own >= 0 { union.formUnion(state.groups[own]) }
         }
-        return group(self).union(group(other))
+        return union
       }
       return result
     }
 
     mutating func wait(pending: Int) {
-      groups = Array(groups.suffix(pending))
-      inFlight = groups.reduce(issued) { $0.union($1) }
+      groups = Array(groups.suffix(max(0, pending)))
+      inFlight = groups.reduce(into: issued) { $0.formUnion($1) }
     }
 
     mutating func commit() {
       groups.append(issued)
-      issued = []
+      issued = ValueSet()
       if groups.count > 8 { groups[1].formUnion(groups.removeFirst()) }
     }
   }
@@ -78,21 +79,32 @@ enum AccumulatorRule: VerifierRule {
       var state = start
       for node in region.nodes {
         guard state.isReachable else { break }
-        state = step(node, state, &report)
+        touch(node, &state, &report)
+        if case .tensorCore = node.op {
+          step(node, &state)
+        } else if case .control = node.op {
+          state = control(node, state, &report)
+        }
       }
       return state
     }
 
-    private mutating func step(_ node: Node, _ old: State, _ report: inout Report) -> State {
-      var state = old
-      touch(node, &state, &report)
+    private func step(_ node: Node, _ state: inout State) {
       switch node.op {
       case .tensorCore(.wgmmaFence):
         state.isFenced = true
-        state.written = []
+        state.written.removeAll()
       case .tensorCore(.wgmmaCommit): state.commit()
       case .tensorCore(.wgmmaWait(let pending)):
         state.wait(pending: pending)
+      default: break
+      }
+    }
+
+    private mutating func control(
+      _ node: Node, _ state: State, _ report: inout Report
+    ) -> State {
+      switch node.op {
       case .control(.if):
         var end = node.regions.count < 2 ? state : State.unreachable
         for region in node.regions { end = end.joined(walk(region, from: state, &report)) }
@@ -139,10 +151,10 @@ enum AccumulatorRule: VerifierRule {
     /// Reports touches of resting registers and missing fences; notes writes.
     private func touch(_ node: Node, _ state: inout State, _ report: inout Report) {
       if case .tensorCore(.wgmma(let shape)) = node.op {
-        let owned =
-          node.results
-          + node.operands.dropFirst(shape.accumulatorCount).prefix(shape.aCount)
-          .compactMap(\.valueID).filter { kernel[$0].type.bitWidth == 32 }
+        var owned = node.results
+        for operand in node.operands.dropFirst(shape.accumulatorCount).prefix(shape.aCount) {
+          if let id = operand.valueID, kernel[id].type.bitWidth == 32 { owned.append(id) }
+        }
         if !state.isFenced {
           report.add(
             rule, at: node.location, "wgmma.fence must precede the first wgmma",
@@ -153,23 +165,29 @@ enum AccumulatorRule: VerifierRule {
             "wgmma.fence must stand between writes of registers and the wgmma that takes them",
             found: "\(report.name(stale)) written after the last fence")
         }
-        state.issued.formUnion(owned)
-        state.inFlight.formUnion(owned)
+        for id in owned {
+          state.issued.insert(id)
+          state.inFlight.insert(id)
+        }
         return
       }
-      if !state.inFlight.isEmpty {
-        let touched = node.operands.compactMap(\.valueID) + node.results
-        if let value = touched.first(where: state.inFlight.contains) {
-          report.add(
-            rule, at: node.location,
-            "registers of a wgmma must rest until its group is waited for",
-            found: "\(report.name(value)) touched by \(node.op.mnemonic)",
-            remedy: "Wait for the group first, or use other registers.")
-        }
+      if !state.inFlight.isEmpty, let value = touched(by: node, in: state.inFlight) {
+        report.add(
+          rule, at: node.location,
+          "registers of a wgmma must rest until its group is waited for",
+          found: "\(report.name(value)) touched by \(node.op.mnemonic)",
+          remedy: "Wait for the group first, or use other registers.")
       }
-      if node.op != .movement(.variable) || !node.operands.isEmpty {
-        state.written.formUnion(node.results)
+      if !node.operands.isEmpty || node.op != .movement(.variable) {
+        for id in node.results { state.written.insert(id) }
       }
+    }
+
+    private func touched(by node: Node, in set: ValueSet) -> ValueID? {
+      for operand in node.operands {
+        if let id = operand.valueID, set.contains(id) { return id }
+      }
+      return node.results.first(where: set.contains)
     }
   }
 }

@@ -9,22 +9,23 @@ struct AddressRoots {
     case mixed
   }
 
-  private var roots: [ValueID: Root] = [:]
+  private var roots: [Root?]
 
   init(_ kernel: KernelIR) {
+    roots = Array(repeating: nil, count: kernel.values.count)
     // Variables feed back through loops: repeat until no root changes; each changes at most twice.
     var isStable = false
     while !isStable {
-      let before = roots
+      isStable = true
       kernel.body.forEachNode { node, _ in
         guard let result = node.results.first, let root = root(of: node) else { return }
-        if let old = roots[result], old != root {
-          roots[result] = .mixed
-        } else {
-          roots[result] = root
+        let old = roots[result.index]
+        let new = old == nil || old == root ? root : .mixed
+        if old != new {
+          roots[result.index] = new
+          isStable = false
         }
       }
-      isStable = roots == before
     }
   }
 
@@ -34,16 +35,20 @@ struct AddressRoots {
     case .movement(.copy), .movement(.variable), .movement(.assign), .movement(.select),
       .arithmetic(.add), .arithmetic(.sub), .arithmetic(.mad), .bits(.and), .bits(.or),
       .bits(.xor), .memory(.mapa), .warp(.shfl):
-      let incoming = node.operands.compactMap(\.valueID).compactMap { roots[$0] }
-      guard let first = incoming.first else { return nil }
-      return incoming.allSatisfy { $0 == first } ? first : .mixed
+      var found: Root?
+      for operand in node.operands {
+        guard let id = operand.valueID, let root = roots[id.index] else { continue }
+        if let found, found != root { return .mixed }
+        found = root
+      }
+      return found
     default: return nil
     }
   }
 
   /// The allocation an operand points into, nil if unknown.
   subscript(operand: Operand) -> SharedID? {
-    guard let id = operand.valueID, case .known(let shared) = roots[id] else { return nil }
+    guard let id = operand.valueID, case .known(let shared) = roots[id.index] else { return nil }
     return shared
   }
 }

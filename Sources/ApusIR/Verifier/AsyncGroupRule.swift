@@ -1,7 +1,9 @@
 /// Asynchronous groups are closed and waited for: what is issued is committed, what is committed
-/// is waited for, and no wait stands in a kernel without anything to wait for.
+/// is waited for, and a wait has groups to wait for.
 ///
-/// Counted over the whole kernel, not along its paths: the simulator checks those.
+/// The first two are counted over the whole kernel. Waits are followed along the paths of each role
+/// (`GroupPaths`): one that leaves as many groups pending as any path to it has committed covers
+/// none, in no round of any loop. A wait that an earlier one makes superfluous is no mistake.
 enum AsyncGroupRule: VerifierRule {
   static let rule = Diagnostic.Rule.asyncGroups
 
@@ -31,6 +33,14 @@ enum AsyncGroupRule: VerifierRule {
     }
     bulk.check("cp.async.bulk", &report)
     products.check("wgmma", &report)
+    guard !report.diagnostics.contains(where: { $0.rule == rule }) else { return }
+    for wait in GroupPaths.hollowWaits(of: kernel) {
+      report.add(
+        rule, at: wait.place,
+        "\(wait.family.rawValue).wait_group must leave fewer groups pending than are committed "
+          + "before it",
+        found: "pending \(wait.pending) after at most \(wait.committed)")
+    }
   }
 
   private struct Family {

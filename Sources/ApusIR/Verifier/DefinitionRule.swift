@@ -23,10 +23,13 @@ enum DefinitionRule: VerifierRule {
     mutating func walk(_ region: Region, _ report: inout Report) {
       var defined: [ValueID] = []
       for node in region.nodes {
-        for id in node.operands.compactMap(\.valueID) { use(id, in: node, &report) }
+        for operand in node.operands {
+          if let id = operand.valueID { use(id, in: node, &report) }
+        }
         for region in node.regions { walk(region, &report) }
+        let rewrites = node.op.inPlaceCount > 0 || node.op == .movement(.assign)
         for id in node.results {
-          if node.op == .movement(.assign) || node.op.inPlaceCount > 0 {
+          if rewrites {
             use(id, in: node, &report)
             continue
           }

@@ -8,7 +8,8 @@ enum MBarrierRule: VerifierRule {
   static let rule = Diagnostic.Rule.mbarriers
 
   static func check(_ kernel: KernelIR, _ report: inout Report) {
-    let roots = AddressRoots(kernel)
+    guard kernel.shared.contains(where: { $0.contents != .bytes }) else { return }
+    let roots = report.addressRoots
     var uses = Uses(count: kernel.shared.count)
     uses.collect(kernel.body, threads: kernel.launch.threads, roots)
     for (index, shared) in kernel.shared.enumerated() {

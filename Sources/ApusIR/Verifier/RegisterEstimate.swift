@@ -33,14 +33,14 @@ extension KernelIR {
   /// One estimate for the code outside roles and one per role, which adds those values declared
   /// outside that it uses.
   public var registerEstimates: [RegisterEstimate] {
-    var accumulators = Set<ValueID>()
-    var operands = Set<ValueID>()
+    var accumulators = ValueSet()
+    var operands = ValueSet()
     body.forEachNode { node, _ in
-      guard node.op.inPlaceCount > 0 else { return }
-      accumulators.formUnion(node.results)
-      for id in node.operands.dropFirst(node.op.inPlaceCount).compactMap(\.valueID)
-      where self[id].type.bitWidth == 32 {
-        operands.insert(id)
+      let count = node.op.inPlaceCount
+      guard count > 0 else { return }
+      for id in node.results { accumulators.insert(id) }
+      for operand in node.operands.dropFirst(count) {
+        if let id = operand.valueID, self[id].type.bitWidth == 32 { operands.insert(id) }
       }
     }
     var outside = body
@@ -57,7 +57,7 @@ extension KernelIR {
         role: role, accumulators: peaks.reduce(0) { $0 + $1.accumulators },
         operands: peaks.reduce(0) { $0 + $1.operands }, budget: budget)
     }
-    func counter(_ mentioned: Set<ValueID>?) -> FragmentCounter {
+    func counter(_ mentioned: ValueSet?) -> FragmentCounter {
       FragmentCounter(
         kernel: self, accumulators: mentioned.map(accumulators.intersection) ?? accumulators,
         operands: mentioned.map(operands.intersection) ?? operands)
@@ -65,9 +65,12 @@ extension KernelIR {
     let base = estimate(nil, [counter(nil).peak(outside)], budget: launch.registersAtEntry)
     return [base]
       + roles.map { role, region in
-        var mentioned = Set<ValueID>()
+        var mentioned = ValueSet()
         region.forEachNode { node, _ in
-          mentioned.formUnion(node.operands.compactMap(\.valueID) + node.results)
+          for operand in node.operands {
+            if let id = operand.valueID { mentioned.insert(id) }
+          }
+          for id in node.results { mentioned.insert(id) }
         }
         let own = counter(mentioned)
         return estimate(
@@ -87,20 +90,21 @@ struct FragmentCounter {
   }
 
   let kernel: KernelIR
-  let accumulators: Set<ValueID>
-  let operands: Set<ValueID>
+  let accumulators: ValueSet
+  let operands: ValueSet
 
   func peak(_ region: Region) -> Peak {
     var own = Peak()
     var nested = Peak()
     /// Operand values since the last wait; two groups overlap at most between waits.
-    var pending = Set<ValueID>()
+    var pending = 0
     var mostPending = 0
     for node in region.nodes {
-      for id in node.results where kernel[id].kind == .immutable && operands.contains(id) {
-        pending.insert(id)
+      // Immutable values have one definition, so none is counted twice.
+      for id in node.results where operands.contains(id) && kernel[id].kind == .immutable {
+        pending += 1
       }
-      mostPending = max(mostPending, pending.count)
+      mostPending = max(mostPending, pending)
       switch node.op {
       case .movement(.variable):
         for id in node.results {
@@ -110,10 +114,13 @@ struct FragmentCounter {
             own.operands += 1
           }
         }
-      case .tensorCore(.wgmmaWait), .tensorCore(.mma): pending = []
+      case .tensorCore(.wgmmaWait), .tensorCore(.mma): pending = 0
       default: break
       }
-      for inner in node.regions.map(peak) where inner.sum > nested.sum { nested = inner }
+      for region in node.regions {
+        let inner = peak(region)
+        if inner.sum > nested.sum { nested = inner }
+      }
     }
     return Peak(
       accumulators: own.accumulators + nested.accumulators,

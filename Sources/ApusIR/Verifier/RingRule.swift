@@ -10,10 +10,10 @@ enum RingRule: VerifierRule {
 
   static func check(_ kernel: KernelIR, _ report: inout Report) {
     guard !kernel.rings.isEmpty else { return }
-    let roots = AddressRoots(kernel)
+    let roots = report.addressRoots
     var code: [(name: String, region: Region)] = []
-    var outside = kernel.body
-    for (index, node) in kernel.body.nodes.enumerated() {
+    var outside = skeleton(of: kernel.body)
+    for (index, node) in outside.nodes.enumerated() {
       guard case .control(.roles(let roles)) = node.op else { continue }
       code += zip(roles, node.regions).map { ($0.name, $1) }
       outside.nodes[index].regions = node.regions.map { _ in Region() }
@@ -26,6 +26,22 @@ enum RingRule: VerifierRule {
         counter.check(region, "takes empty stages of \(ring.name) in \(name)", .producer, &report)
       }
     }
+  }
+
+  /// What the rule looks at, each region counted several times: barriers and the control around.
+  private static func skeleton(of region: Region) -> Region {
+    var nodes: [Node] = []
+    for node in region.nodes {
+      switch node.op {
+      case .synchronisation, .copy(.asyncArrive): nodes.append(node)
+      case .control where !node.regions.isEmpty:
+        var kept = node
+        kept.regions = node.regions.map(skeleton)
+        nodes.append(kept)
+      default: break
+      }
+    }
+    return Region(nodes)
   }
 
   private enum Side { case consumer, producer }

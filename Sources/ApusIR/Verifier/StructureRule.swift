@@ -99,9 +99,10 @@ enum StructureRule: VerifierRule {
         rule, at: node.location, "\(node.op.mnemonic) must name one of \(count) \(table)",
         found: "index \(index)")
     }
-    for id in node.operands.compactMap(\.valueID) + node.results {
-      require(id.index, "values", kernel.values.count, &report)
+    for operand in node.operands {
+      if let id = operand.valueID { require(id.index, "values", kernel.values.count, &report) }
     }
+    for id in node.results { require(id.index, "values", kernel.values.count, &report) }
     switch node.op {
     case .memory(.parameter(let id, _)), .memory(.parameterAddress(let id)):
       require(id.index, "parameters", kernel.parameters.count, &report)
@@ -169,6 +170,30 @@ enum StructureRule: VerifierRule {
     }
   }
 
+  /// Whether nothing runs after the node: it exits, leaves the round for sure, is a loop that only
+  /// exits leave, or a branch whose ways all end so.
+  private static func endsRegion(_ node: Node) -> Bool {
+    switch node.op {
+    case .control(.exit), .control(.trap): true
+    case .control(.breakIf), .control(.continueIf): node.operands.first?.constant?.bits == 1
+    case .control(.loop): !node.regions.contains(where: hasBreak)
+    case .control(.if):
+      node.regions.count == 2 && node.regions.allSatisfy { $0.nodes.contains(where: endsRegion) }
+    default: false
+    }
+  }
+
+  /// Whether a region holds a break of the loop around it that can be taken.
+  private static func hasBreak(_ region: Region) -> Bool {
+    region.nodes.contains { node in
+      switch node.op {
+      case .control(.breakIf): node.operands.first?.constant?.bits != 0
+      case .control(.loop): false
+      default: node.regions.contains(where: hasBreak)
+      }
+    }
+  }
+
   private static func checkBreaks(_ region: Region, inLoop: Bool, _ report: inout Report) {
     var ended: Node?
     for node in region.nodes {
@@ -182,15 +207,14 @@ enum StructureRule: VerifierRule {
           return
         }
       }
+      if endsRegion(node) { ended = node }
       switch node.op {
-      case .control(.exit), .control(.trap): ended = node
       case .control(.breakIf), .control(.continueIf):
         if !inLoop {
           report.add(
             rule, at: node.location, "\(node.op.mnemonic) must stand in a loop",
             found: "no loop around it")
         }
-        if node.operands.first?.constant?.bits == 1 { ended = node }
       case .control(.loop):
         for region in node.regions { checkBreaks(region, inLoop: true, &report) }
       default:

@@ -11,8 +11,7 @@ enum TargetRule: VerifierRule {
         remedy: "Clusters need sm_90a.")
     }
     kernel.body.forEachNode { node, _ in
-      let needed = node.requirements(
-        operandTypes: node.operands.map { kernel.type(of: $0) })
+      let needed = node.requirements(values: kernel.values)
       guard needed.target > target else { return }
       report.add(
         rule, at: node.location, "\(target) must have every instruction",

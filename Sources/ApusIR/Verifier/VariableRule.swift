@@ -5,11 +5,14 @@ enum VariableRule: VerifierRule {
   static let rule = Diagnostic.Rule.variables
 
   static func check(_ kernel: KernelIR, _ report: inout Report) {
-    var written = Set<ValueID>()
+    var written = ValueSet()
     kernel.body.forEachNode { node, _ in
       let writesVariables =
-        node.op == .movement(.variable) || node.op == .movement(.assign)
-        || node.op.inPlaceCount > 0
+        switch node.op {
+        case .movement(.variable), .movement(.assign): true
+        default: node.op.inPlaceCount > 0
+        }
+      let accumulates = node.op.inPlaceCount > 0
       for id in node.results where (kernel[id].kind == .variable) != writesVariables {
         report.add(
           rule, at: node.location,
@@ -17,18 +20,23 @@ enum VariableRule: VerifierRule {
           found: "\(report.name(id)), which is \(kernel[id].kind)",
           remedy: writesVariables ? nil : "Assign the result to the variable.")
       }
-      if node.op != .movement(.variable) || !node.operands.isEmpty {
-        written.formUnion(node.results)
+      if !node.operands.isEmpty || node.op != .movement(.variable) {
+        for id in node.results { written.insert(id) }
       }
-      if node.op.inPlaceCount > 0, Set(node.results).count != node.results.count {
+      guard accumulates else { return }
+      var distinct = ValueSet()
+      for id in node.results { distinct.insert(id) }
+      let repeated = node.results.count - distinct.count
+      if repeated > 0 {
         report.add(
           rule, at: node.location, "accumulators of \(node.op.mnemonic) must be distinct",
-          found: "\(node.results.count - Set(node.results).count) repeated")
+          found: "\(repeated) repeated")
       }
     }
     kernel.body.forEachNode { node, _ in
-      for id in node.operands.compactMap(\.valueID)
-      where kernel[id].kind == .variable && !written.contains(id) {
+      for operand in node.operands {
+        guard let id = operand.valueID, kernel[id].kind == .variable, !written.contains(id)
+        else { continue }
         report.add(
           rule, at: node.location, "\(report.name(id)) must be written before it is read",
           found: "no initial value and no write in the kernel")

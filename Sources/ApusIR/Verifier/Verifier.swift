@@ -46,6 +46,8 @@ struct Report {
   let kernel: KernelIR
   let target: Target
   private(set) var diagnostics: [Diagnostic] = []
+  /// Where addresses point, found once for all rules that ask.
+  private(set) lazy var addressRoots = AddressRoots(kernel)
 
   init(kernel: KernelIR, target: Target) {
     self.kernel = kernel

@@ -25,9 +25,15 @@ extension KernelPrinter {
 
   /// `opcode result, operand, …`: the form of most instructions.
   mutating func plain(_ opcode: String, suffix: String = "") throws(PTXError) {
-    var list = [try result(0)]
-    for index in node.operands.indices { list.append(try operand(index)) }
-    line("\(opcode) \(list.joined(separator: ", "))\(suffix)")
+    var text = opcode
+    text += " "
+    text += try result(0)
+    for index in node.operands.indices {
+      text += ", "
+      text += try operand(index)
+    }
+    text += suffix
+    line(text)
   }
 
   /// As `plain`, for instructions that take no literals.

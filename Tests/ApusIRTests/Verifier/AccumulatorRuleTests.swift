@@ -132,7 +132,7 @@ import Testing
       builder.perform(wait(1), at: 6)
     }
     #expect(
-      findings(kernel) == [
+      findings(kernel).filter { $0.contains("[accumulators]") } == [
         "K.swift:6: kernel k [accumulators]: every wgmma must be waited for before the kernel "
           + "ends; found 4 registers in flight. Commit and wait with pending 0."
       ])

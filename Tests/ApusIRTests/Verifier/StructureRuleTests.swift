@@ -96,6 +96,46 @@ import Testing
       ])
   }
 
+  @Test func `a wait behind a loop that only exits leave`() {
+    let kernel = makeKernel { builder in
+      let tid = builder.thread()
+      let last = builder.value(.bits(.setp(.eq)), [tid, .u32(0)], type: .pred, at: line(1))
+      let body = builder.region { round in
+        let way = round.region { $0.perform(.control(.exit), at: 3) }
+        round.emit(.control(.if(.divergent)), [.value(last)], regions: [way], at: line(2))
+        let inner = round.region { $0.perform(.control(.breakIf), [.value(last)], at: 4) }
+        round.emit(.control(.loop(.automatic)), regions: [inner], at: line(4))
+      }
+      builder.emit(.control(.loop(.automatic)), regions: [body], at: line(5))
+      builder.perform(.copy(.asyncWait(pending: 0)), at: 6)
+    }
+    #expect(
+      findings(kernel) == [
+        "K.swift:6: kernel k [structure]: code must be reachable; "
+          + "found cp.async.wait_group after loop of K.swift:5."
+      ])
+  }
+
+  @Test func `a wait behind a branch whose ways all exit`() {
+    func kernel(_ exits: Int) -> KernelIR {
+      makeKernel { builder in
+        let tid = builder.thread()
+        let first = builder.value(.bits(.setp(.eq)), [tid, .u32(0)], type: .pred, at: line(1))
+        let ways = (0..<2).map { way in
+          builder.region { if way < exits { $0.perform(.control(.exit), at: 2) } }
+        }
+        builder.emit(.control(.if(.divergent)), [.value(first)], regions: ways, at: line(3))
+        builder.perform(.synchronisation(.gridDependencyWait), at: 4)
+      }
+    }
+    #expect(
+      findings(kernel(2)) == [
+        "K.swift:4: kernel k [structure]: code must be reachable; "
+          + "found griddepcontrol.wait after if of K.swift:3."
+      ])
+    #expect(findings(kernel(1)) == [])
+  }
+
   @Test func `a barrier under a guard`() {
     let kernel = makeKernel { builder in
       let id = builder.addBarrier(name: "all", firstID: 0, threads: 128)
