@@ -1,0 +1,82 @@
+internal import ApusDSL
+internal import ApusIR
+
+/// Which tokens of a warp's step count.
+///
+/// Without ranges, those before the item's end; with them, each row sees an interval of its own, and
+/// tokens outside of all intervals are dead.
+struct DecodeRange {
+  private let context: DecodeContext
+  /// Tokens from the step's first one to the item's end, or the step's first token.
+  private let position: Variable<S32>
+  /// `[rowTile][column]`: first token and end.
+  private var starts: [[Value<S32>]] = []
+  private var ends: [[Value<S32>]] = []
+  /// Least start, greatest start, least end, greatest end.
+  private var bounds: [Value<S32>] = []
+
+  private var block: Block { context.block }
+  private var kernel: DecodeKernel { context.kernel }
+  private var stepTokens: Int { 16 * kernel.tilesPerStep }
+
+  /// - Parameter offset: steps of the block between the item's first one and the warp's.
+  init(_ context: DecodeContext, _ item: DecodeItemValues, offset: Value<U32>) {
+    self.context = context
+    let block = context.block
+    let step = 16 * context.kernel.tilesPerStep
+    guard context.kernel.hasRanges, let window = context.parameters.window,
+      let isCausal = context.parameters.isCausal
+    else {
+      position = block.variable((item.tokens - offset * step).bitcast(to: S32.self), "left")
+      return
+    }
+    position = block.variable(
+      ((item.firstTile << 4) + offset * step).bitcast(to: S32.self), "position")
+    let length = item.kvLength.bitcast(to: S32.self)
+    let first = length - item.qoLength.bitcast(to: S32.self)
+    let zero = block.constant(0, as: S32.self)
+    let last = item.qoLength - 1
+    func interval(_ row: Value<U32>) -> (start: Value<S32>, end: Value<S32>) {
+      let query = min(context.place(item, row: row).query, last)
+      let own = first + query.bitcast(to: S32.self)
+      return (
+        max(own - window, zero), select(isCausal != 0, min(own + 1, length), length)
+      )
+    }
+    for rowTile in 0..<context.kernel.rowTiles {
+      let intervals = (0..<2).map { interval((context.thread << 1) + ($0 + 8 * rowTile)) }
+      starts.append(intervals.map(\.start))
+      ends.append(intervals.map(\.end))
+    }
+    let (low, high) = (interval(context.u32(0)), interval(item.rowCount - 1))
+    bounds = [low.start, high.start, low.end, high.end]
+  }
+
+  /// Whether a token of the step does not count for every row: the same in all lanes.
+  var cutsStep: Value<Pred> {
+    guard kernel.hasRanges else { return position.value < stepTokens }
+    return (position.value < bounds[1]) | (position.value + stepTokens > bounds[2])
+  }
+
+  /// Whether a row sees token `index` of the step.
+  func isVisible(_ index: Value<U32>, rowTile: Int, column: Int) -> Value<Pred> {
+    let index = index.bitcast(to: S32.self)
+    guard kernel.hasRanges else { return index < position.value }
+    let token = position.value + index
+    return (token >= starts[rowTile][column]) & (token < ends[rowTile][column])
+  }
+
+  /// Whether no row sees token `index` of the step.
+  func isDead(_ index: Value<U32>) -> Value<Pred> {
+    let index = index.bitcast(to: S32.self)
+    guard kernel.hasRanges else { return index >= position.value }
+    let token = position.value + index
+    return (token < bounds[0]) | (token >= bounds[3])
+  }
+
+  /// Goes to the warp's next step.
+  func advance(steps: Int) {
+    let tokens = stepTokens * steps
+    block.assign(position, kernel.hasRanges ? position.value + tokens : position.value - tokens)
+  }
+}
