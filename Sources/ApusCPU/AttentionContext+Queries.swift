@@ -4,10 +4,11 @@ internal import ApusPlanner
 internal import CApusSIMD
 
 extension AttentionContext {
-  /// Loads the tile's queries as f32, rotated where the problem says so, times everything that is
-  /// constant along a row of scores: softmaxScale, q and k scales, and log₂e unless a soft cap stands
-  /// between the product and the exponential.
-  func loadQueries(_ tile: WorkTile, _ scratch: Scratch) {
+  /// Loads the tile's queries as f32 from row `state` of the buffers on, rotated where the problem
+  /// says so, times everything that is constant along a row of scores: softmaxScale, q and k scales,
+  /// and log₂e unless a soft cap stands between the product and the exponential. Products of bfloat16
+  /// pairs need the queries as they are: then the factor is kept beside them.
+  func loadQueries(_ tile: WorkTile, at state: Int, _ scratch: Scratch) {
     let request = Int(tile.request)
     let kvHead = Int(tile.kvHead)
     let firstRow = problem.qoIndptr.offsets[request]
@@ -16,21 +17,42 @@ extension AttentionContext {
     let base2 = problem.modification.activeSoftCap == nil ? Self.log2e : 1
     for (index, packedRow) in tile.rows.enumerated() {
       let (query, head) = query(packedRow, kvHead: kvHead)
-      let target = scratch.q + index * headDimQK
+      let target = scratch.q + (state + index) * headDimQK
       for part in queries where part.dim > 0 {
         guard let base = part.view.hostPointer else { continue }
         let offset = (firstRow + query) * part.view.strides[0] + head * part.view.strides[1]
         widen(base + offset * part.view.scalarType.byteCount, target + part.offset, part.dim)
       }
+      let factor = Double(problem.softmaxScale) * Double(scales.q[head]) * base2
+      scratch.factor[state + index] = Float(factor * Double(scales.k[kvHead]))
+      if dot != nil { continue }
       if let rope = problem.modification.rope {
         rotate(target, rope, position: position0 + query)
       }
-      let factor = Double(problem.softmaxScale) * Double(scales.q[head]) * base2
       let width = problem.latent?.ckv ?? headDimQK
-      kernels.scale(target, Int32(width), Float(factor * Double(scales.k[kvHead])))
+      kernels.scale(target, Int32(width), scratch.factor[state + index])
       kernels.scale(
         target + width, Int32(headDimQK - width), Float(factor * Double(scales.kpe[kvHead])))
     }
+    if let dot { packQueries(dot, state: state, count: tile.rows.count, scratch) }
+  }
+
+  /// Panels hold K in index order, rows in that of their type.
+  private func packQueries(_ dot: DotKernels, state: Int, count: Int, _ scratch: Scratch) {
+    let pack = dot.packRows(usesPanels(rows: count) ? .bf16 : problem.types.kv)
+    for segment in k {
+      pack(
+        scratch.q + state * headDimQK + segment.qOffset, headDimQK, Int32(count),
+        Int32(segment.dim), 1, packedQueries(segment, state: state, scratch),
+        segment.packedStride)
+    }
+  }
+
+  /// Packed queries of a segment from row `state` on.
+  func packedQueries(
+    _ segment: Segment, state: Int, _ scratch: Scratch
+  ) -> UnsafeMutablePointer<UInt16> {
+    scratch.qPacked + blocking.tileRows * segment.packedOffset + state * segment.packedStride
   }
 
   /// Rotates one f32 row in place by the angles of a position.

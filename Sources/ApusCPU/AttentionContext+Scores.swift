@@ -3,61 +3,51 @@ internal import ApusNumerics
 internal import ApusPlanner
 internal import CApusSIMD
 
+/// Scores of some packed rows against the keys of one step.
+struct ScoreBlock {
+  /// Packed rows.
+  var rows: Range<Int>
+  /// Place of the first row in the buffers of state (q, o, m, l).
+  var state: Int
+  /// The scores, rows `stride` apart.
+  var scores: UnsafeMutablePointer<Float>
+  var stride: Int
+}
+
 extension AttentionContext {
-  /// S = Q·Kᵀ of the tile's rows against consecutive keys, in `scratch.s [rows, blockKeys]`.
-  func computeScores(
-    rows: Int, keys: Range<Int>, request: Int, kvHead: Int, _ scratch: Scratch
-  ) {
-    let stride = Self.blockKeys
-    let panel = Self.panelKeys
-    let count = Int32(keys.count)
-    for (index, segment) in k.enumerated() {
-      segment.rows.fill(
-        problem.geometry, request: request, head: kvHead, keys: keys, into: scratch.kRows)
-      var type = problem.types.kv
-      if let rope = problem.modification.rope {
-        loadRotatedKeys(rope, keys: keys, scratch)
-        for key in 0..<keys.count {
-          scratch.kRows[key] = UnsafeRawPointer(scratch.k + key * headDimQK)
-        }
-        type = .f32
-      }
-      let q = scratch.q + segment.qOffset
-      let accumulate: Int32 = index == 0 ? 0 : 1
-      if rows >= Self.panelRows {
-        kernels.packTransposed(type)(
-          scratch.kRows, count, count, Int32(segment.dim), scratch.kPacked, panel)
-        kernels.gemm(
-          q, headDimQK, Int32(rows), scratch.kPacked, panel, count, Int32(segment.dim), scratch.s,
-          stride, accumulate)
-      } else {
-        kernels.scores(type)(
-          q, headDimQK, Int32(rows), scratch.kRows, count, Int32(segment.dim), scratch.s, stride,
-          accumulate)
-      }
-    }
+  /// Whether scores are products times a factor, but for masks.
+  var isPlain: Bool {
+    scales.kToken == nil && problem.modification.activeSoftCap == nil
+      && problem.modification.alibiSlopes == nil
   }
 
-  /// Token scales, soft cap, ALiBi and masks, in that order; results are in the exp2 domain.
-  func modifyScores(_ tile: WorkTile, keys: Range<Int>, isPartial: Bool, _ scratch: Scratch) {
-    let request = Int(tile.request)
-    let kvHead = Int(tile.kvHead)
+  /// Token scales, soft cap, ALiBi and masks, in that order.
+  ///
+  /// - Returns: whether the scores are in the exp2 domain already; otherwise they are products that
+  ///   the rows' factors bring there.
+  func modifyScores(
+    _ block: ScoreBlock, request: Int, kvHead: Int, keys: Range<Int>, isPartial: Bool,
+    _ scratch: Scratch
+  ) -> Bool {
+    let modification = problem.modification
+    if isPlain && !isPartial { return dot == nil }
     let qoLength = problem.qoLength(request)
     let kvLength = problem.kvLength(request)
     let count = keys.count
     if let tokens = scales.kToken {
       loadTokenScales(tokens, request: request, kvHead: kvHead, keys: keys, scratch)
     }
-    for (index, packedRow) in tile.rows.enumerated() {
-      let row = scratch.s + index * Self.blockKeys
+    for (index, packedRow) in block.rows.enumerated() {
+      let row = block.scores + index * block.stride
+      if dot != nil { kernels.scale(row, Int32(count), scratch.factor[block.state + index]) }
       if scales.kToken != nil {
         for key in 0..<count { row[key] *= scratch.keyScales[key] }
       }
       let (query, head) = query(packedRow, kvHead: kvHead)
-      if let cap = problem.modification.activeSoftCap {
+      if let cap = modification.activeSoftCap {
         kernels.softCap(row, Int32(count), 1 / cap, Float(Double(cap) * Self.log2e))
       }
-      if let slopes = problem.modification.alibiSlopes {
+      if let slopes = modification.alibiSlopes {
         let slope = Float(Double(slopes[head]) * Self.log2e)
         let distance = keys.lowerBound - (kvLength - qoLength + query)
         kernels.addRamp(row, Int32(count), slope * Float(distance), slope)
@@ -67,6 +57,7 @@ extension AttentionContext {
           row, query: query, request: request, keys: keys, qoLength: qoLength, kvLength: kvLength)
       }
     }
+    return true
   }
 
   private func hideInvisible(
@@ -75,12 +66,69 @@ extension AttentionContext {
   ) {
     let visible = problem.mask.visibleKeys(query, qoLength: qoLength, kvLength: kvLength)
       .clamped(to: keys)
-    let custom = problem.mask.custom
-    for key in keys {
-      let isVisible =
-        visible.contains(key)
-        && (custom?.allows(request: request, query, key, kvLength: kvLength) ?? true)
-      if !isVisible { row[key - keys.lowerBound] = -.infinity }
+    // An empty range is clamped to one end of the keys: all of them lie on its other side.
+    row.update(repeating: -.infinity, count: visible.lowerBound - keys.lowerBound)
+    (row + (visible.upperBound - keys.lowerBound)).update(
+      repeating: -.infinity, count: keys.upperBound - visible.upperBound)
+    guard let custom = problem.mask.custom else { return }
+    for key in visible where !custom.allows(request: request, query, key, kvLength: kvLength) {
+      row[key - keys.lowerBound] = -.infinity
+    }
+  }
+
+  /// One step of the online softmax: S becomes P, and O is brought to the new maxima.
+  func softmax(
+    _ block: ScoreBlock, keys: Int, isScaled: Bool, ahead: UnsafeMutablePointer<capus_stream>?,
+    _ scratch: Scratch
+  ) {
+    let (first, count) = (block.state, block.rows.count)
+    let alpha = scratch.alpha
+    kernels.softmaxRows(
+      block.scores, block.stride, Int32(count), Int32(keys),
+      isScaled ? scratch.ones : scratch.factor + first, scratch.m + first, scratch.l + first, alpha,
+      ahead)
+    for row in 0..<count where alpha[row] != 1 {
+      kernels.scale(scratch.o + (first + row) * headDimVO, Int32(headDimVO), alpha[row])
+    }
+  }
+
+  /// P times the scales of the values' tokens; a hidden one may be anything.
+  func scaleWeights(
+    _ block: ScoreBlock, _ tokens: RowAddress, request: Int, kvHead: Int, keys: Range<Int>,
+    hidden: [Bool]?, _ scratch: Scratch
+  ) {
+    loadTokenScales(tokens, request: request, kvHead: kvHead, keys: keys, scratch)
+    if let hidden {
+      for (index, isHidden) in hidden.enumerated() where isHidden { scratch.keyScales[index] = 1 }
+    }
+    for row in 0..<block.rows.count {
+      let p = block.scores + row * block.stride
+      for key in 0..<keys.count { p[key] *= scratch.keyScales[key] }
+    }
+  }
+
+  /// P as bfloat16, with a zero weight behind an odd number.
+  func roundWeights(_ block: ScoreBlock, keys: Int, _ dot: DotKernels, _ scratch: Scratch) {
+    if keys == block.stride {
+      dot.round(block.scores, scratch.p, keys * block.rows.count)
+      return
+    }
+    for row in 0..<block.rows.count {
+      let p = scratch.p + row * block.stride
+      dot.round(block.scores + row * block.stride, p, keys)
+      if keys % 2 == 1 { p[keys] = 0 }
+    }
+  }
+
+  /// Addresses of the V rows of a block, zeros in place of hidden ones.
+  func loadValueRows(
+    request: Int, kvHead: Int, keys: Range<Int>, hidden: [Bool]?, _ scratch: Scratch
+  ) {
+    v.fill(problem.geometry, request: request, head: kvHead, keys: keys, into: scratch.vRows)
+    if let hidden {
+      for (index, isHidden) in hidden.enumerated() where isHidden {
+        scratch.vRows[index] = UnsafeRawPointer(scratch.zeros)
+      }
     }
   }
 

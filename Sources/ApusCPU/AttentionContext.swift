@@ -13,20 +13,24 @@ struct AttentionContext: @unchecked Sendable {
     let rows: RowAddress
     let dim: Int
     let qOffset: Int
+    /// Offset of the segment's packed queries, in rows of one element each.
+    let packedOffset: Int
+
+    /// Distance of packed query rows.
+    var packedStride: Int { Self.packedStride(dim) }
+
+    static func packedStride(_ dim: Int) -> Int { (dim + 63) / 64 * 64 }
   }
 
   /// `log₂ e`.
   static let log2e = 1.442695040888963407359924681001892137
-  /// Keys that one step of the online softmax takes when rows are few and nothing is widened: the
-  /// longer the block, the less the work around the micro-kernels weighs.
-  static let blockKeys = 256
-  /// Keys of one step when K and V pass through widened panels, which should stay in the L2 cache.
-  static let panelKeys = 64
-  /// Packed rows from which widened panels and the matrix kernel beat row-wise dot products.
-  static let panelRows = 12
 
   let problem: AttentionProblem
   let kernels: Kernels
+  /// The kernels over bfloat16 pairs where this problem uses them: nothing is lost of q and K, and P
+  /// may be rounded.
+  let dot: DotKernels?
+  let blocking: Blocking
   let scales: HeadScales
   let k: [Segment]
   let v: RowAddress
@@ -47,6 +51,8 @@ struct AttentionContext: @unchecked Sendable {
     self.problem = problem
     self.kernels = kernels
     scales = HeadScales(arguments.scales, problem: problem)
+    dot = scales.kpe == scales.k && CPUAttention.allowsDots(problem) ? kernels.dot : nil
+    blocking = Blocking(problem)
     group = problem.shape.groupSize
     headDimQK = problem.shape.headDimQK
     headDimVO = problem.shape.headDimVO
@@ -58,22 +64,28 @@ struct AttentionContext: @unchecked Sendable {
         geometry.insertingHead(view, layout: layout, heads: heads), geometry: geometry,
         layout: layout)
     }
+    func whole(_ view: TensorView) -> [Segment] {
+      [Segment(rows: address(view), dim: headDimQK, qOffset: 0, packedOffset: 0)]
+    }
+    let headDimQK = headDimQK
     switch arguments.kv {
     case .separate(let kView, let vView):
-      k = [Segment(rows: address(kView), dim: headDimQK, qOffset: 0)]
+      k = whole(kView)
       v = address(vView)
     case .combined(let view):
-      k = [Segment(rows: address(view.selecting(0, axis: 1)), dim: headDimQK, qOffset: 0)]
+      k = whole(view.selecting(0, axis: 1))
       v = address(view.selecting(1, axis: 1))
     case .latent(let ckv, let kpe):
       let width = problem.latent?.ckv ?? headDimVO
       k = [
-        Segment(rows: address(ckv), dim: width, qOffset: 0),
-        Segment(rows: address(kpe), dim: headDimQK - width, qOffset: width),
+        Segment(rows: address(ckv), dim: width, qOffset: 0, packedOffset: 0),
+        Segment(
+          rows: address(kpe), dim: headDimQK - width, qOffset: width,
+          packedOffset: Segment.packedStride(width)),
       ].filter { $0.dim > 0 }
       v = address(ckv)
     case .packedLatent(let view):
-      k = [Segment(rows: address(view), dim: headDimQK, qOffset: 0)]
+      k = whole(view)
       v = address(view)
     }
     switch arguments.q {
@@ -90,20 +102,31 @@ struct AttentionContext: @unchecked Sendable {
   }
 
   var scratchShape: ScratchShape {
-    ScratchShape(
-      rows: CPUAttention.tiling.tileRows, keys: Self.blockKeys, panelKeys: Self.panelKeys,
-      headDimQK: headDimQK, headDimVO: headDimVO)
-  }
-
-  /// Keys of one step of the online softmax for a tile of `rows` packed rows.
-  @inline(__always)
-  func stepKeys(rows: Int) -> Int {
-    rows >= Self.panelRows || problem.modification.rope != nil ? Self.panelKeys : Self.blockKeys
+    ScratchShape(blocking, headDimQK: headDimQK, headDimVO: headDimVO)
   }
 
   /// Query index and head of a packed row.
   @inline(__always)
   func query(_ packedRow: Int, kvHead: Int) -> (query: Int, head: Int) {
     (packedRow / group, kvHead * group + packedRow % group)
+  }
+}
+
+extension CPUAttention {
+  /// Whether a problem may use products of bfloat16 pairs: q and K are exact in bfloat16 and P may be
+  /// rounded to it. Rotated queries and keys are neither.
+  static func allowsDots(_ problem: AttentionProblem) -> Bool {
+    problem.types.q == .bf16 && DotKernels.supports(problem.types.kv)
+      && problem.modification.rope == nil && roundsP(problem.options.precision)
+  }
+
+  /// Whether P may be rounded to bfloat16, which moves o by at most 2⁻⁷ of `Σp|v|/Σp` and the L2 norm
+  /// of o by less.
+  static func roundsP(_ precision: Precision) -> Bool {
+    switch precision {
+    case .fast: true
+    case .accurate: false
+    case .automatic(let tolerance): tolerance >= 0x1p-7
+    }
   }
 }

@@ -34,4 +34,9 @@ public final class CPUEngine: Sendable {
     threads = try ThreadPool(threadCount: threadCount ?? min(ThreadPool.availableCPUs, 1024))
     scratchPool = ScratchPool(limit: 2 * threads.threadCount + 2)
   }
+
+  /// Whether a problem's weights P are rounded to bfloat16, to be multiplied in pairs.
+  public func roundsWeights(_ problem: AttentionProblem) -> Bool {
+    kernels.dot != nil && CPUAttention.allowsDots(problem)
+  }
 }

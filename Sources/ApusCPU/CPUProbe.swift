@@ -8,10 +8,13 @@ public struct MachineLimits: Sendable, Hashable {
   public var readBytesPerSecond: Double
   /// f32 multiply-adds per second by all threads together, counted as two operations each.
   public var fmaFlopsPerSecond: Double
+  /// Operations per second in products of bfloat16 pairs, four for each lane of 32 bits; nil where
+  /// the instruction set has none.
+  public var dotFlopsPerSecond: Double?
 }
 
 extension CPUEngine {
-  /// Measures read bandwidth and FMA peak with the engine's instruction set and all its threads.
+  /// Measures read bandwidth and arithmetic peaks with the engine's instruction set and all its threads.
   ///
   /// Each figure is the best of `repetitions`: limits are what the machine can do when nothing
   /// disturbs it.
@@ -27,6 +30,7 @@ extension CPUEngine {
     let kernels = kernels
     var bestRead = Double.infinity
     var bestFMA = 0.0
+    var bestDot: Double?
     for _ in 0..<max(repetitions, 1) {
       let start = ContinuousClock.now
       threads.forEach(threadCount) { part, _ in
@@ -34,22 +38,29 @@ extension CPUEngine {
         _ = kernels.readProbe(pointer, perThread)
       }
       bestRead = min(bestRead, seconds(ContinuousClock.now - start))
-      let fmaStart = ContinuousClock.now
-      threads.forEach(threadCount) { _, _ in
-        var sink: Float = 0
-        _ = kernels.fmaProbe(Self.fmaIterations, &sink)
-      }
-      let elapsed = seconds(ContinuousClock.now - fmaStart)
-      var sink: Float = 0
-      let flops = kernels.fmaProbe(1, &sink) * Double(Self.fmaIterations) * Double(threadCount)
-      bestFMA = max(bestFMA, flops / elapsed)
+      bestFMA = max(bestFMA, flopsPerSecond(kernels.fmaProbe))
+      if let dot = kernels.dot { bestDot = max(bestDot ?? 0, flopsPerSecond(dot.probe)) }
     }
     return MachineLimits(
       threadCount: threadCount, readBytesPerSecond: Double(total) / bestRead,
-      fmaFlopsPerSecond: bestFMA)
+      fmaFlopsPerSecond: bestFMA, dotFlopsPerSecond: bestDot)
   }
 
-  private static let fmaIterations: Int64 = 2_000_000
+  private static let probeIterations: Int64 = 2_000_000
+
+  /// Operations per second of all threads in a probe of arithmetic.
+  private func flopsPerSecond(
+    _ probe: @escaping @convention(c) (Int64, UnsafeMutablePointer<Float>?) -> Double
+  ) -> Double {
+    let start = ContinuousClock.now
+    threads.forEach(threadCount) { _, _ in
+      var sink: Float = 0
+      _ = probe(Self.probeIterations, &sink)
+    }
+    let elapsed = seconds(ContinuousClock.now - start)
+    var sink: Float = 0
+    return probe(1, &sink) * Double(Self.probeIterations) * Double(threadCount) / elapsed
+  }
 
   private func seconds(_ duration: Duration) -> Double {
     let parts = duration.components

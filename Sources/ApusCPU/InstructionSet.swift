@@ -11,8 +11,10 @@ public enum InstructionSet: String, Sendable, Hashable, CaseIterable, CustomStri
   case avx2
   /// x86-64 AVX-512 F, BW, VL and DQ.
   case avx512
+  /// x86-64 AVX-512 as above with BF16 and VBMI.
+  case avx512bf16
 
-  /// `portable`, `neon`, `avx2` or `avx512`, as `APUS_CPU` spells it.
+  /// `portable`, `neon`, `avx2`, `avx512` or `avx512bf16`, as `APUS_CPU` spells it.
   public var description: String { rawValue }
 
   var code: capus_isa {
@@ -21,6 +23,7 @@ public enum InstructionSet: String, Sendable, Hashable, CaseIterable, CustomStri
     case .neon: CAPUS_ISA_NEON
     case .avx2: CAPUS_ISA_AVX2
     case .avx512: CAPUS_ISA_AVX512
+    case .avx512bf16: CAPUS_ISA_AVX512BF16
     }
   }
 

@@ -29,6 +29,12 @@ struct RowAddress: @unchecked Sendable {
     base = view.hostPointer ?? UnsafeRawPointer(bitPattern: 64).unsafelyUnwrapped
   }
 
+  /// Moves row pointers to the next head.
+  @inline(__always)
+  func advance(_ rows: UnsafeMutablePointer<UnsafeRawPointer?>, count: Int) {
+    for index in 0..<count { rows[index] = rows[index].map { $0 + head } }
+  }
+
   /// Writes the row pointer of each key of one request and head.
   @inline(__always)
   func fill(

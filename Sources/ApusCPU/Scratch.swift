@@ -1,12 +1,30 @@
+internal import CApusSIMD
+
 /// Sizes of the buffers that one thread needs for tiles of a problem.
 struct ScratchShape: Sendable, Hashable {
+  /// Rows whose state is held at once.
   var rows: Int
+  /// Scores held at once, and probabilities.
+  var scores: Int
   /// Keys of the longest block of the online softmax.
   var keys: Int
-  /// Keys of the longest block whose K or V is widened.
+  /// KV heads that stream together.
+  var heads: Int
+  /// Keys of the longest block whose K or V is packed.
   var panelKeys: Int
   var headDimQK: Int
   var headDimVO: Int
+
+  init(_ blocking: Blocking, headDimQK: Int, headDimVO: Int) {
+    rows = blocking.tileRows
+    keys = max(blocking.streamKeys, Blocking.panelKeys)
+    heads = blocking.streamHeads
+    scores = max(
+      Blocking.blockRows * Blocking.panelKeys,
+      blocking.streamHeads * Blocking.panelRows * blocking.streamKeys)
+    panelKeys = Blocking.panelKeys
+    (self.headDimQK, self.headDimVO) = (headDimQK, headDimVO)
+  }
 }
 
 /// The working set of one thread: a few hundred kilobytes, cache-line aligned, reused between calls.
@@ -15,23 +33,33 @@ struct ScratchShape: Sendable, Hashable {
 /// under a lock.
 final class Scratch: @unchecked Sendable {
   let shape: ScratchShape
+  /// Bytes of all buffers.
+  let byteCount: Int
   private let storage: UnsafeMutableRawPointer
-  /// Scaled queries `[rows, headDimQK]`.
+  /// Queries `[rows, headDimQK]`, scaled but for those that are packed.
   let q: UnsafeMutablePointer<Float>
-  /// Scores, then probabilities `[rows, keys]`.
+  /// Queries as bfloat16 `[rows, headDimQK]`, a segment of K after the other, each with its stride.
+  let qPacked: UnsafeMutablePointer<UInt16>
+  /// Scores, then probabilities.
   let s: UnsafeMutablePointer<Float>
+  /// Probabilities as bfloat16.
+  let p: UnsafeMutablePointer<UInt16>
   /// Unnormalised output `[rows, headDimVO]`.
   let o: UnsafeMutablePointer<Float>
   /// Row maxima and sums.
   let m: UnsafeMutablePointer<Float>
   let l: UnsafeMutablePointer<Float>
+  /// Factors of rows of scores, and of o by the last step.
+  let factor: UnsafeMutablePointer<Float>
+  let alpha: UnsafeMutablePointer<Float>
+  let ones: UnsafeMutablePointer<Float>
   /// State of rows kept aside while others are recomputed: o, m, l.
   let kept: UnsafeMutablePointer<Float>
   /// K widened and rotated `[panelKeys, headDimQK]`.
   let k: UnsafeMutablePointer<Float>
-  /// K widened and transposed `[headDimQK, panelKeys]`.
+  /// K widened and transposed `[headDimQK, panelKeys]`, or half as many bfloat16 pairs.
   let kPacked: UnsafeMutablePointer<Float>
-  /// V widened `[panelKeys, headDimVO]`.
+  /// V widened `[panelKeys, headDimVO]`, or half as many bfloat16 pairs.
   let v: UnsafeMutablePointer<Float>
   /// One row of zeros, wide enough for any element type.
   let zeros: UnsafeMutablePointer<Float>
@@ -40,6 +68,10 @@ final class Scratch: @unchecked Sendable {
   /// Row pointers of a segment of K and of V.
   let kRows: UnsafeMutablePointer<UnsafeRawPointer?>
   let vRows: UnsafeMutablePointer<UnsafeRawPointer?>
+  /// Rows of the next step, and how far they have been requested, of K and of V.
+  let aheadKeys: UnsafeMutablePointer<UnsafeRawPointer?>
+  let aheadValues: UnsafeMutablePointer<UnsafeRawPointer?>
+  let ahead: UnsafeMutablePointer<capus_stream>
   /// Token-head scales per key.
   let keyScales: UnsafeMutablePointer<Float>
 
@@ -54,11 +86,15 @@ final class Scratch: @unchecked Sendable {
     let (rows, keys, dqk, dvo) = (shape.rows, shape.keys, shape.headDimQK, shape.headDimVO)
     let (panel, widest) = (shape.panelKeys, max(dqk, dvo))
     let offsets = [
-      reserve(rows * dqk * 4), reserve(rows * keys * 4), reserve(rows * dvo * 4), reserve(rows * 4),
-      reserve(rows * 4), reserve(rows * (dvo + 2) * 4), reserve(panel * dqk * 4),
-      reserve(panel * dqk * 4), reserve(panel * dvo * 4), reserve(widest * 4), reserve(dqk * 2 * 8),
-      reserve(keys * 8), reserve(keys * 8), reserve(keys * 4),
+      reserve(rows * dqk * 4), reserve(shape.scores * 4), reserve(rows * dvo * 4),
+      reserve(rows * 4), reserve(rows * 4), reserve(rows * (dvo + 2) * 4), reserve(panel * dqk * 4),
+      reserve(panel * (dqk + 1) * 4), reserve(panel * dvo * 4), reserve(widest * 4),
+      reserve(dqk * 2 * 8), reserve(keys * 8), reserve(keys * 8), reserve(keys * 4),
+      reserve(rows * (dqk + 128) * 2), reserve(shape.scores * 2), reserve(rows * 4),
+      reserve(rows * 4), reserve(rows * 4), reserve(keys * shape.heads * 8),
+      reserve(keys * shape.heads * 8), reserve(MemoryLayout<capus_stream>.stride),
     ]
+    byteCount = total
     let storage = UnsafeMutableRawPointer.allocate(byteCount: max(total, 64), alignment: 64)
     storage.initializeMemory(as: UInt8.self, repeating: 0, count: max(total, 64))
     self.storage = storage
@@ -82,6 +118,15 @@ final class Scratch: @unchecked Sendable {
     kRows = pointers(11)
     vRows = pointers(12)
     keyScales = floats(13)
+    qPacked = (storage + offsets[14]).assumingMemoryBound(to: UInt16.self)
+    p = (storage + offsets[15]).assumingMemoryBound(to: UInt16.self)
+    factor = floats(16)
+    alpha = floats(17)
+    ones = floats(18)
+    ones.update(repeating: 1, count: rows)
+    aheadKeys = pointers(19)
+    aheadValues = pointers(20)
+    ahead = (storage + offsets[21]).assumingMemoryBound(to: capus_stream.self)
   }
 
   deinit { storage.deallocate() }

@@ -15,6 +15,6 @@ INLINE vf v_from_half(vh h) { return (vf)vcvt_f32_f16((float16x4_t)h); }
 
 #include "kernels.inc.h"
 
-KERNELS(capus_neon_kernels, CAPUS_ISA_NEON, "neon")
+KERNELS(capus_neon_kernels, CAPUS_ISA_NEON, "neon", NULL)
 
 #endif

@@ -6,25 +6,59 @@
 // index order over one accumulator per lane.
 
 enum {
-  SCORE_BLOCK = 8,       // K rows that stay in L1 while all query rows pass over them
-  SUM_BLOCK = 16,        // V rows that stay in L1 while all columns pass over them
-  PREFETCH_BYTES = 4096  // distance of the software prefetch, in bytes of rows
+  SCORE_BLOCK = 8,  // K rows that stay in L1 while all query rows pass over them
+  SUM_BLOCK = 16,   // V rows that stay in L1 while all columns pass over them
+  STREAM_LANES_FROM = 2048  // bytes of a row from which a stream is walked at four places
 };
 
-/// Requests `bytes` bytes from byte `from` of each of rows [first, last), as far as they exist.
-INLINE void prefetch_rows(const void *const *rows, int count, int first, int last,
-                          ptrdiff_t from, ptrdiff_t bytes) {
-  for (int j = first; j < last && j < count; j++) {
-    for (ptrdiff_t b = from; b < from + bytes; b += 64) {
-      __builtin_prefetch((const char *)rows[j] + b, 0, 3);
+/// Requests about the next `bytes` bytes of a stream times its pace, if there is one and as far as
+/// it goes, four lines at a time: an instruction more per line costs as much as its arithmetic.
+///
+/// Long rows are walked at four places at once. A core drops requests when its miss buffers are
+/// full; several streams lead its hardware prefetchers to take over.
+INLINE void stream_ahead(capus_stream *stream, ptrdiff_t bytes) {
+  if (!stream) return;
+  ptrdiff_t credit = stream->credit + (bytes * stream->pace >> 8);
+  while (credit > 0 && stream->part < 2) {
+    const ptrdiff_t size = stream->row_bytes[stream->part];
+    const int isLong = size >= STREAM_LANES_FROM;
+    const int end = isLong ? stream->count[stream->part] / 4 : stream->count[stream->part];
+    const void *const *rows = stream->rows[stream->part];
+    int row = stream->row;
+    ptrdiff_t byte = stream->byte;
+    if (isLong) {
+      for (; credit > 0 && row < end; credit -= 4 * 64) {
+        UNROLL for (int i = 0; i < 4; i++) {
+          __builtin_prefetch((const char *)rows[row + i * end] + byte, 0, 3);
+        }
+        byte += 64;
+        if (byte >= size) {
+          byte = 0;
+          row++;
+        }
+      }
+    } else {
+      for (; credit > 0 && row < end; credit -= size < 4 * 64 ? size : 4 * 64) {
+        const char *from = (const char *)rows[row] + byte;
+        UNROLL for (int i = 0; i < 4; i++) {
+          if (i == 0 || byte + 64 * i < size) __builtin_prefetch(from + 64 * i, 0, 3);
+        }
+        byte += 4 * 64;
+        if (byte >= size) {
+          byte = 0;
+          row++;
+        }
+      }
+    }
+    stream->row = row;
+    stream->byte = byte;
+    if (row >= end) {
+      stream->part++;
+      stream->row = 0;
+      stream->byte = 0;
     }
   }
-}
-
-/// Distance of the prefetch in rows of `bytes` bytes.
-INLINE int prefetch_distance(ptrdiff_t bytes) {
-  const ptrdiff_t rows = bytes > 0 ? PREFETCH_BYTES / bytes : 0;
-  return rows < 4 ? 4 : rows > 16 ? 16 : (int)rows;
+  stream->credit = credit;
 }
 
 /// Adds the products of U vectors of columns, or with U = 1 of `columns` <= VL columns, to the
@@ -100,28 +134,28 @@ INLINE void score_block(const int type, const int R, const int T, const float *q
   }
 }
 
-/// Scores of R query rows against the first n of `tokens` tokens, T at a time. The first rows of a
-/// token block (ahead > 0) also prefetch the tokens that lie `ahead` further on.
+/// Scores of R query rows against n tokens, T at a time.
 INLINE void score_rows(const int type, const int R, const int T, const float *q, ptrdiff_t ldq,
-                       const void *const *k, int n, int tokens, int ahead, int dim, float *out,
-                       ptrdiff_t ldo, int accumulate) {
+                       const void *const *k, int n, int dim, float *out, ptrdiff_t ldo,
+                       int accumulate, capus_stream *ahead) {
   const ptrdiff_t bytes = (ptrdiff_t)dim * type_size(type);
   int t = 0;
   for (; t + T <= n; t += T) {
-    if (ahead > 0) prefetch_rows(k, tokens, t + ahead, t + ahead + T, 0, bytes);
+    stream_ahead(ahead, T * bytes);
     score_block(type, R, T, q, ldq, k + t, dim, out + t, ldo, accumulate);
   }
-  for (; t < n; t++) score_block(type, R, 1, q, ldq, k + t, dim, out + t, ldo, accumulate);
+  for (; t < n; t++) {
+    stream_ahead(ahead, bytes);
+    score_block(type, R, 1, q, ldq, k + t, dim, out + t, ldo, accumulate);
+  }
 }
 
 INLINE void scores(const int type, const float *q, ptrdiff_t ldq, int rows, const void *const *k,
-                   int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate) {
-#define ROWS(R, T)                                                                         \
-  score_rows(type, R, T, q + i * ldq, ldq, k + j, n, tokens - j, i == 0 ? ahead : 0, dim,  \
-             out + i * ldo + j, ldo, accumulate)
-  const ptrdiff_t bytes = (ptrdiff_t)dim * type_size(type);
-  const int ahead = prefetch_distance(bytes);
-  prefetch_rows(k, tokens, 0, ahead, 0, bytes);
+                   int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate,
+                   capus_stream *ahead) {
+#define ROWS(R, T)                                                                             \
+  score_rows(type, R, T, q + i * ldq, ldq, k + j, n, dim, out + i * ldo + j, ldo, accumulate,  \
+             i == 0 ? ahead : NULL)
   for (int j = 0; j < tokens; j += SCORE_BLOCK) {
     const int n = tokens - j < SCORE_BLOCK ? tokens - j : SCORE_BLOCK;
     int i = 0;
@@ -136,20 +170,16 @@ INLINE void scores(const int type, const float *q, ptrdiff_t ldq, int rows, cons
 }
 
 /// o[r][c...] += sum_j p[r][j] * v[j][c...] for R rows and C vectors of columns starting at c, or,
-/// with C = 1, for the `columns` <= VL columns from c. The first rows of a token block (ahead > 0)
-/// also prefetch the same columns of the next block, of which `ahead` rows exist.
+/// with C = 1, for the `columns` <= VL columns from c.
 INLINE void sum_block(const int type, const int R, const int C, const float *p, ptrdiff_t ldp,
-                      const void *const *v, int tokens, int ahead, int c, int columns, float *o,
-                      ptrdiff_t ldo) {
+                      const void *const *v, int tokens, int c, int columns, float *o,
+                      ptrdiff_t ldo, capus_stream *ahead) {
   const int partial = C == 1 && columns < VL;
   vf sum[16], vv[8];
   UNROLL for (int x = 0; x < R * C; x++) sum[x] = 0;
   for (int j = 0; j < tokens; j++) {
     const void *row = element(v[j], type, c);
-    if (j < ahead) {
-      prefetch_rows(v, SUM_BLOCK + ahead, SUM_BLOCK + j, SUM_BLOCK + j + 1,
-                    c * type_size(type), columns * type_size(type));
-    }
+    if (j % 4 == 0) stream_ahead(ahead, (ptrdiff_t)4 * columns * type_size(type));
     if (partial) {
       vv[0] = v_widen_n(type, row, columns);
     } else {
@@ -175,29 +205,29 @@ INLINE void sum_block(const int type, const int R, const int C, const float *p, 
 
 /// R rows of a token block: columns in blocks of C vectors, then of fewer.
 INLINE void sum_rows(const int type, const int R, const int C, const float *p, ptrdiff_t ldp,
-                     const void *const *v, int tokens, int ahead, int dim, float *o,
-                     ptrdiff_t ldo) {
+                     const void *const *v, int tokens, int dim, float *o, ptrdiff_t ldo,
+                     capus_stream *ahead) {
   int c = 0;
   for (; c + C * VL <= dim; c += C * VL) {
-    sum_block(type, R, C, p, ldp, v, tokens, ahead, c, C * VL, o, ldo);
+    sum_block(type, R, C, p, ldp, v, tokens, c, C * VL, o, ldo, ahead);
   }
   if (C > 2 && c + C / 2 * VL <= dim) {
-    sum_block(type, R, C / 2, p, ldp, v, tokens, ahead, c, C / 2 * VL, o, ldo);
+    sum_block(type, R, C / 2, p, ldp, v, tokens, c, C / 2 * VL, o, ldo, ahead);
     c += C / 2 * VL;
   }
   for (; c < dim; c += VL) {
-    sum_block(type, R, 1, p, ldp, v, tokens, ahead, c, dim - c < VL ? dim - c : VL, o, ldo);
+    sum_block(type, R, 1, p, ldp, v, tokens, c, dim - c < VL ? dim - c : VL, o, ldo, ahead);
   }
 }
 
 INLINE void weighted_sum(const int type, const float *p, ptrdiff_t ldp, int rows,
-                         const void *const *v, int tokens, int dim, float *o, ptrdiff_t ldo) {
-#define ROWS(R, C)                                                                          \
-  sum_rows(type, R, C, p + i * ldp + j, ldp, v + j, n, i == 0 ? ahead : 0, dim, o + i * ldo, ldo)
-  prefetch_rows(v, tokens, 0, SUM_BLOCK, 0, (ptrdiff_t)dim * type_size(type));
+                         const void *const *v, int tokens, int dim, float *o, ptrdiff_t ldo,
+                         capus_stream *ahead) {
+#define ROWS(R, C)                                                                 \
+  sum_rows(type, R, C, p + i * ldp + j, ldp, v + j, n, dim, o + i * ldo, ldo,      \
+           i == 0 ? ahead : NULL)
   for (int j = 0; j < tokens; j += SUM_BLOCK) {
     const int n = tokens - j < SUM_BLOCK ? tokens - j : SUM_BLOCK;
-    const int ahead = tokens - j - n < SUM_BLOCK ? tokens - j - n : SUM_BLOCK;
     int i = 0;
 #if REGISTERS == 32
     for (; i + 8 <= rows; i += 8) ROWS(8, 2);

@@ -1,6 +1,16 @@
 // Choice of the table at run time.
 #include "tables.h"
 
+#if defined(__x86_64__)
+static int has_avx512(void) {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+         __builtin_cpu_supports("bmi2");
+}
+#endif
+
 const capus_kernels *capus_kernels_for(capus_isa isa) {
   switch (isa) {
     case CAPUS_ISA_PORTABLE:
@@ -18,12 +28,11 @@ const capus_kernels *capus_kernels_for(capus_isa isa) {
                  ? &capus_avx2_kernels
                  : NULL;
     case CAPUS_ISA_AVX512:
-      __builtin_cpu_init();
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                     __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
-                     __builtin_cpu_supports("bmi2")
-                 ? &capus_avx512_kernels
+      return has_avx512() ? &capus_avx512_kernels : NULL;
+    case CAPUS_ISA_AVX512BF16:
+      return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
+                     __builtin_cpu_supports("avx512vbmi")
+                 ? &capus_avx512bf16_kernels
                  : NULL;
 #endif
     default:
@@ -49,6 +58,8 @@ const char *capus_isa_name(capus_isa isa) {
       return "avx2";
     case CAPUS_ISA_AVX512:
       return "avx512";
+    case CAPUS_ISA_AVX512BF16:
+      return "avx512bf16";
   }
   return "unknown";
 }

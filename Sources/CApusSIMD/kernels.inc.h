@@ -1,5 +1,5 @@
 // The kernels and the table of one instruction set. See vector.inc.h for what the including file
-// defines before; it then names the table with KERNELS(symbol, isa, name).
+// defines before; it then names the table with KERNELS(symbol, isa, name, dot).
 #include "vector.inc.h"
 
 #define CAPUS_VECTOR_BODY
@@ -10,16 +10,20 @@
 #include "gemm.inc.h"
 #include "math.inc.h"
 #include "probe.inc.h"
+#if HAS_DOT
+#include "dot.inc.h"
+#endif
 
 #define TYPED(suffix, type)                                                                      \
   static void scores_##suffix(const float *q, ptrdiff_t ldq, int rows, const void *const *k,     \
-                              int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate) {  \
-    scores(type, q, ldq, rows, k, tokens, dim, out, ldo, accumulate);                            \
+                              int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate,    \
+                              capus_stream *ahead) {                                             \
+    scores(type, q, ldq, rows, k, tokens, dim, out, ldo, accumulate, ahead);                     \
   }                                                                                              \
   static void weighted_sum_##suffix(const float *p, ptrdiff_t ldp, int rows,                     \
                                     const void *const *v, int tokens, int dim, float *o,         \
-                                    ptrdiff_t ldo) {                                             \
-    weighted_sum(type, p, ldp, rows, v, tokens, dim, o, ldo);                                    \
+                                    ptrdiff_t ldo, capus_stream *ahead) {                        \
+    weighted_sum(type, p, ldp, rows, v, tokens, dim, o, ldo, ahead);                             \
   }                                                                                              \
   static void widen_##suffix(const void *src, float *dst, ptrdiff_t count) {                     \
     widen(type, src, dst, count);                                                                \
@@ -40,7 +44,7 @@ TYPED(e5m2, CAPUS_E5M2)
 
 #define EACH(kernel) {kernel##_f32, kernel##_f16, kernel##_bf16, kernel##_e4m3, kernel##_e5m2}
 
-#define KERNELS(symbol, isa_value, isa_name)     \
+#define KERNELS(symbol, isa_value, isa_name, dot_table) \
   const capus_kernels symbol = {                 \
       .name = isa_name,                          \
       .isa = isa_value,                          \
@@ -51,9 +55,11 @@ TYPED(e5m2, CAPUS_E5M2)
       .pack_transposed = EACH(pack_transposed),  \
       .gemm = gemm,                              \
       .softmax_step = softmax_step,              \
+      .softmax_rows = softmax_rows,              \
       .scale = scale,                            \
       .soft_cap = soft_cap,                      \
       .add_ramp = add_ramp,                      \
       .read_probe = read_probe,                  \
       .fma_probe = fma_probe,                    \
+      .dot = dot_table,                          \
   };

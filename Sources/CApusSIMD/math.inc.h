@@ -76,6 +76,94 @@ static float softmax_step(float *s, int count, float *m, float *l) {
   return alpha;
 }
 
+/// The largest lanes of four vectors.
+INLINE v4 max4(vf a, vf b, vf c, vf d) {
+  v4 result;
+  const vf x[4] = {a, b, c, d};
+  UNROLL for (int r = 0; r < 4; r++) {
+#if VL == 16
+    vf y = x[r];
+    y = v_max(y, SHUFFLE(y, y, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    y = v_max(y, SHUFFLE(y, y, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    y = v_max(y, SHUFFLE(y, y, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    y = v_max(y, SHUFFLE(y, y, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+    result[r] = y[0];
+#else
+    float top = x[r][0];
+    UNROLL for (int i = 1; i < VL; i++) top = x[r][i] > top ? x[r][i] : top;
+    result[r] = top;
+#endif
+  }
+  return result;
+}
+
+/// softmax_rows of R rows (1 or 4).
+INLINE void softmax_block(const int R, float *s, ptrdiff_t lds, int count, const float *factor,
+                          float *m, float *l, float *alpha) {
+  const float negative_infinity = -__builtin_inff();
+  vf top[4], sum[4];
+  UNROLL for (int r = 0; r < 4; r++) top[r] = negative_infinity;
+  int j = 0;
+  for (; j + VL <= count; j += VL) {
+    UNROLL for (int r = 0; r < R; r++) {
+      const vf x = v_load(s + r * lds + j) * (vf)factor[r];
+      v_store(s + r * lds + j, x);
+      top[r] = v_max(x, top[r]);
+    }
+  }
+  if (j < count) {
+    UNROLL for (int r = 0; r < R; r++) {
+      const vf x = v_load_n(s + r * lds + j, count - j) * (vf)factor[r];
+      v_store_n(s + r * lds + j, x, count - j);
+      top[r] = v_max(v_select(v_lane_index() < (vi)(count - j), x, (vf)negative_infinity), top[r]);
+    }
+  }
+  const v4 tops = max4(top[0], top[1], top[2], top[3]);
+  vf m_old = 0, m_new = 0, reference = 0;
+  UNROLL for (int r = 0; r < R; r++) {
+    m_old[r] = m[r];
+    m_new[r] = tops[r] > m[r] ? tops[r] : m[r];
+    // With nothing but -inf so far any finite reference gives p = 0 and alpha = 1 (l is 0).
+    reference[r] = m_new[r] == negative_infinity ? 0.0f : m_new[r];
+  }
+  const vf scale = v_exp2(m_old - reference);
+  UNROLL for (int r = 0; r < 4; r++) sum[r] = 0;
+  for (j = 0; j + VL <= count; j += VL) {
+    UNROLL for (int r = 0; r < R; r++) {
+      const vf p = v_exp2(v_load(s + r * lds + j) - (vf)reference[r]);
+      v_store(s + r * lds + j, p);
+      sum[r] += p;
+    }
+  }
+  if (j < count) {
+    UNROLL for (int r = 0; r < R; r++) {
+      const vf x = v_load_fill(s + r * lds + j, count - j, negative_infinity);
+      const vf p = v_exp2(x - (vf)reference[r]);
+      v_store_n(s + r * lds + j, p, count - j);
+      sum[r] += p;
+    }
+  }
+  const v4 sums = sum4(sum[0], sum[1], sum[2], sum[3]);
+  UNROLL for (int r = 0; r < R; r++) {
+    alpha[r] = m_new[r] == negative_infinity ? 1.0f : scale[r];
+    l[r] = l[r] * alpha[r] + sums[r];
+    m[r] = m_new[r];
+  }
+}
+
+static void softmax_rows(float *s, ptrdiff_t lds, int rows, int count, const float *factor,
+                         float *m, float *l, float *alpha, capus_stream *ahead) {
+  int i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    stream_ahead(ahead, (ptrdiff_t)4 * CAPUS_SCORE_PROGRESS * count);
+    softmax_block(4, s + i * lds, lds, count, factor + i, m + i, l + i, alpha + i);
+  }
+  for (; i < rows; i++) {
+    stream_ahead(ahead, (ptrdiff_t)CAPUS_SCORE_PROGRESS * count);
+    softmax_block(1, s + i * lds, lds, count, factor + i, m + i, l + i, alpha + i);
+  }
+}
+
 // MAP(name, parameters, f) is an element-wise kernel: s[j] = f of x = s[j] with lane indices i.
 #define MAP(name, parameters, expression)                           \
   static void name(float *s, int count, parameters) {               \

@@ -30,4 +30,4 @@ INLINE vf v_from_half(vh h) {
 
 #include "kernels.inc.h"
 
-KERNELS(capus_portable_kernels, CAPUS_ISA_PORTABLE, "portable")
+KERNELS(capus_portable_kernels, CAPUS_ISA_PORTABLE, "portable", NULL)

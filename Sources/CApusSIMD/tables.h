@@ -13,6 +13,7 @@ extern CAPUS_HIDDEN const capus_kernels capus_neon_kernels;
 #if defined(__x86_64__)
 extern CAPUS_HIDDEN const capus_kernels capus_avx2_kernels;
 extern CAPUS_HIDDEN const capus_kernels capus_avx512_kernels;
+extern CAPUS_HIDDEN const capus_kernels capus_avx512bf16_kernels;
 #endif
 
 #endif

@@ -184,33 +184,35 @@ INLINE vf zip_low(vf a, vf b) {
 INLINE vf zip_high(vf a, vf b) {
   return SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
+/// In each quarter the sums of the quarters of four vectors. Shuffles within quarters run on every
+/// port, those across compete with multiplications: these come first, while vectors are many.
+INLINE vf fold_within(vf a, vf b, vf c, vf d) {
+  const vf ab = SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29) +
+                SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  const vf cd = SHUFFLE(c, d, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29) +
+                SHUFFLE(c, d, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  return SHUFFLE(ab, cd, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+         SHUFFLE(ab, cd, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+}
 INLINE vf fold_halves(vf a, vf b) {
   return SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
          SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
-INLINE vf fold_quarters(vf a, vf b, vf c, vf d) {
-  vf ab = fold_halves(a, b), cd = fold_halves(c, d);
-  return SHUFFLE(ab, cd, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-         SHUFFLE(ab, cd, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-}
-INLINE vf fold_pairs(vf a, vf b) {
-  return SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
-         SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+INLINE vf fold_quarters(vf a, vf b) {
+  return SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+         SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
 /// The sums of 16 vectors.
 INLINE vf sum16(const vf x[16]) {
-  const vf a = fold_pairs(fold_quarters(x[0], x[4], x[8], x[12]),
-                          fold_quarters(x[1], x[5], x[9], x[13]));
-  const vf b = fold_pairs(fold_quarters(x[2], x[6], x[10], x[14]),
-                          fold_quarters(x[3], x[7], x[11], x[15]));
-  return SHUFFLE(a, b, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30) +
-         SHUFFLE(a, b, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31);
+  return fold_quarters(
+      fold_halves(fold_within(x[0], x[1], x[2], x[3]), fold_within(x[4], x[5], x[6], x[7])),
+      fold_halves(fold_within(x[8], x[9], x[10], x[11]), fold_within(x[12], x[13], x[14], x[15])));
 }
 INLINE v4 sum4(vf a, vf b, vf c, vf d) {
-  vf x = fold_quarters(a, b, c, d);
-  x += SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  x += SHUFFLE(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-  return SHUFFLE(x, x, 0, 4, 8, 12);
+  vf x = fold_within(a, b, c, d);
+  x += SHUFFLE(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  x += SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  return SHUFFLE(x, x, 0, 1, 2, 3);
 }
 #elif VL == 8
 INLINE vf zip_low(vf a, vf b) { return SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }

@@ -39,7 +39,7 @@ INLINE vb vb_load_n(const void *p, int n) {
 
 #include "kernels.inc.h"
 
-KERNELS(capus_avx2_kernels, CAPUS_ISA_AVX2, "avx2")
+KERNELS(capus_avx2_kernels, CAPUS_ISA_AVX2, "avx2", NULL)
 
 #pragma clang attribute pop
 

@@ -40,5 +40,7 @@ import Testing
     #expect(limits.readBytesPerSecond > 0)
     #expect(limits.fmaFlopsPerSecond > 0)
     #expect(limits.threadCount == 2)
+    #expect((limits.dotFlopsPerSecond != nil) == (engine.instructionSet == .avx512bf16))
+    #expect(limits.dotFlopsPerSecond.map { $0 > 0 } ?? true)
   }
 }

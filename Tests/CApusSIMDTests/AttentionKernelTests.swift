@@ -24,7 +24,7 @@ struct AttentionKernelTests {
         keys.withPointers {
           type.entry(of: kernels.scores)(
             q.start, q.stride, Int32(rows), $0, Int32(tokens), Int32(dim), out.start, out.stride,
-            Int32(accumulate))
+            Int32(accumulate), nil)
         }
         var mismatches = Mismatches()
         for row in 0..<rows {
@@ -60,7 +60,7 @@ struct AttentionKernelTests {
       let keys = StoredRows(type, count: 33, dim: dim, using: &generator)
       let whole = Matrix(rows: 16, columns: 33) { _, _ in 0 }
       keys.withPointers { k in
-        scores(q.start, q.stride, 16, k, 33, Int32(dim), whole.start, whole.stride, 0)
+        scores(q.start, q.stride, 16, k, 33, Int32(dim), whole.start, whole.stride, 0, nil)
         withEvery("rows", in: Self.rowCounts) { rows in
           withEvery("tokens", in: Self.tokenCounts) { tokens in
             let part = Matrix(rows: rows, columns: tokens) { _, _ in 7 }
@@ -69,7 +69,7 @@ struct AttentionKernelTests {
             let firstToken = 33 - tokens
             scores(
               q.start + firstRow * q.stride, q.stride, Int32(rows), k + firstToken, Int32(tokens),
-              Int32(dim), part.start, part.stride, 0)
+              Int32(dim), part.start, part.stride, 0, nil)
             for row in 0..<rows {
               for token in 0..<tokens {
                 expectEqual(
@@ -101,7 +101,8 @@ struct AttentionKernelTests {
         let out = Matrix(rows: rows, columns: dim) { before[$0, $1] }
         values.withPointers {
           type.entry(of: kernels.weighted_sum)(
-            p.start, p.stride, Int32(rows), $0, Int32(tokens), Int32(dim), out.start, out.stride)
+            p.start, p.stride, Int32(rows), $0, Int32(tokens), Int32(dim), out.start,
+            out.stride, nil)
         }
         var mismatches = Mismatches()
         for row in 0..<rows {
@@ -137,13 +138,13 @@ struct AttentionKernelTests {
       let values = StoredRows(type, count: 21, dim: dim, using: &generator)
       values.withPointers { v in
         let whole = Matrix(rows: 16, columns: dim) { row, _ in Float(row) }
-        weightedSum(p.start, p.stride, 16, v, 21, Int32(dim), whole.start, whole.stride)
+        weightedSum(p.start, p.stride, 16, v, 21, Int32(dim), whole.start, whole.stride, nil)
         withEvery("rows", in: Self.rowCounts) { rows in
           let first = 16 - rows
           let part = Matrix(rows: rows, columns: dim) { row, _ in Float(first + row) }
           weightedSum(
             p.start + first * p.stride, p.stride, Int32(rows), v, 21, Int32(dim), part.start,
-            part.stride)
+            part.stride, nil)
           for row in 0..<rows {
             for column in 0..<dim {
               expectEqual(part[row, column].bitPattern, whole[first + row, column].bitPattern)
@@ -175,9 +176,11 @@ struct AttentionKernelTests {
         let o = Matrix(rows: rows, columns: dim) { _, _ in 0 }
         stored.withPointers {
           type.entry(of: kernels.scores)(
-            q.start, q.stride, Int32(rows), $0, Int32(tokens), Int32(dim), s.start, s.stride, 0)
+            q.start, q.stride, Int32(rows), $0, Int32(tokens), Int32(dim), s.start, s.stride, 0,
+            nil)
           type.entry(of: kernels.weighted_sum)(
-            p.start, p.stride, Int32(rows), $0, Int32(tokens), Int32(dim), o.start, o.stride)
+            p.start, p.stride, Int32(rows), $0, Int32(tokens), Int32(dim), o.start, o.stride,
+            nil)
         }
         for row in 0..<rows {
           for token in 0..<tokens { expectEqual(s[row, token].isNaN, token == 4) }

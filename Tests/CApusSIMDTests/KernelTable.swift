@@ -6,7 +6,7 @@ struct KernelTable: Sendable, CustomStringConvertible {
   let isa: UInt32
 
   static let all: [KernelTable] = [
-    CAPUS_ISA_PORTABLE, CAPUS_ISA_NEON, CAPUS_ISA_AVX2, CAPUS_ISA_AVX512,
+    CAPUS_ISA_PORTABLE, CAPUS_ISA_NEON, CAPUS_ISA_AVX2, CAPUS_ISA_AVX512, CAPUS_ISA_AVX512BF16,
   ].map { KernelTable(isa: $0.rawValue) }
 
   var description: String { String(cString: capus_isa_name(capus_isa(isa))) }

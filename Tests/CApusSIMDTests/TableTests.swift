@@ -8,7 +8,8 @@ struct TableTests {
   }
 
   @Test func `names are those of APUS_CPU`() {
-    #expect(KernelTable.all.map(\.description) == ["portable", "neon", "avx2", "avx512"])
+    #expect(
+      KernelTable.all.map(\.description) == ["portable", "neon", "avx2", "avx512", "avx512bf16"])
     #expect(String(cString: capus_isa_name(capus_isa(99))) == "unknown")
   }
 
@@ -28,6 +29,7 @@ struct TableTests {
       #expect(capus_kernels_for(CAPUS_ISA_NEON) != nil)
       #expect(capus_kernels_for(CAPUS_ISA_AVX2) == nil)
       #expect(capus_kernels_for(CAPUS_ISA_AVX512) == nil)
+      #expect(capus_kernels_for(CAPUS_ISA_AVX512BF16) == nil)
     #endif
   }
 
@@ -37,6 +39,8 @@ struct TableTests {
     #expect(kernels.isa.rawValue == table.isa)
     #expect(String(cString: kernels.name) == table.description)
     #expect(kernels.gemm != nil && kernels.softmax_step != nil && kernels.scale != nil)
+    #expect(kernels.softmax_rows != nil)
+    #expect((kernels.dot != nil) == (table.isa == CAPUS_ISA_AVX512BF16.rawValue))
     #expect(kernels.soft_cap != nil && kernels.add_ramp != nil)
     #expect(kernels.read_probe != nil && kernels.fma_probe != nil)
     let scores = kernels.scores

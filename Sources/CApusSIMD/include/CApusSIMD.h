@@ -31,18 +31,40 @@ typedef enum capus_isa {
   CAPUS_ISA_NEON = 1,
   CAPUS_ISA_AVX2 = 2,    // AVX2 + FMA + F16C
   CAPUS_ISA_AVX512 = 3,  // AVX-512 F, BW, VL, DQ
+  CAPUS_ISA_AVX512BF16 = 4,  // AVX-512 as above, BF16 and VBMI
 } capus_isa;
-enum { CAPUS_ISA_COUNT = 4 };
+enum { CAPUS_ISA_COUNT = 5 };
+
+/// Rows that kernels request from memory while they work on others: those of the next calls. The
+/// requests walk the rows in order, so that they cross memory as one stream or a few.
+typedef struct capus_stream {
+  /// Two lists of rows, walked one after the other: keys and values.
+  const void *const *rows[2];
+  /// Bytes of each row of a list.
+  ptrdiff_t row_bytes[2];
+  int count[2];
+  /// Bytes to request for 256 bytes of progress.
+  int pace;
+  /// The next request: list, row and byte; and what is owed.
+  int part;
+  int row;
+  ptrdiff_t byte;
+  ptrdiff_t credit;
+} capus_stream;
+/// Bytes of progress that a score counts for in softmax_rows.
+enum { CAPUS_SCORE_PROGRESS = 5 };
 
 /// scores: out[i*ldo + j] = (accumulate ? out[i*ldo + j] : 0) + sum_c q[i*ldq + c] * k[j][c],
 /// 0 <= i < rows, 0 <= j < tokens, 0 <= c < dim. Rows of K are read once for all rows of Q.
+/// ahead: NULL, or what to request meanwhile.
 typedef void (*capus_scores_fn)(const float *q, ptrdiff_t ldq, int rows, const void *const *k,
-                                int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate);
+                                int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate,
+                                capus_stream *ahead);
 
 /// weighted_sum: o[i*ldo + c] += sum_j p[i*ldp + j] * v[j][c]. Rows of V are read once.
 typedef void (*capus_weighted_sum_fn)(const float *p, ptrdiff_t ldp, int rows,
                                       const void *const *v, int tokens, int dim, float *o,
-                                      ptrdiff_t ldo);
+                                      ptrdiff_t ldo, capus_stream *ahead);
 
 /// widen: dst[i] = (float)src[i], exact, for i < count.
 typedef void (*capus_widen_fn)(const void *src, float *dst, ptrdiff_t count);
@@ -57,6 +79,42 @@ typedef void (*capus_narrow_fn)(const float *src, void *dst, ptrdiff_t count, in
 /// tokens <= j < padded (padded >= tokens, at most ldd).
 typedef void (*capus_pack_transposed_fn)(const void *const *k, int tokens, int padded, int dim,
                                          float *dst, ptrdiff_t ldd);
+
+/// Products of bfloat16 pairs with f32 accumulation; entries for f32 and f16 are NULL. Subnormal
+/// operands, products and sums count as zero; otherwise the error bounds above hold, with
+/// products of the rounded operands. Patterns are rounded to nearest even.
+typedef struct capus_dot_kernels {
+  /// As capus_scores_fn over rows that pack_rows made for the type of the keys.
+  void (*scores[CAPUS_TYPE_COUNT])(const uint16_t *q, ptrdiff_t ldq, int rows,
+                                   const void *const *k, int tokens, int dim, float *out,
+                                   ptrdiff_t ldo, int accumulate, capus_stream *ahead);
+  /// As capus_weighted_sum_fn. The weight behind the last token of each row is zero and readable
+  /// where tokens is odd.
+  void (*weighted_sum[CAPUS_TYPE_COUNT])(const uint16_t *p, ptrdiff_t ldp, int rows,
+                                         const void *const *v, int tokens, int dim, float *o,
+                                         ptrdiff_t ldo, capus_stream *ahead);
+  /// pack_rows: row (part * rows + r) of dst is part `part` of row r of src, the sum of the parts
+  /// being src up to 2^-9 to the power of `parts` (1 to 3; three are exact within bfloat16's
+  /// range). Rows are dim long in src and ldd in dst, a multiple of 64 that is at least dim, filled
+  /// with zeros; the order within is that of scores for the type.
+  void (*pack_rows[CAPUS_TYPE_COUNT])(const float *src, ptrdiff_t lds, int rows, int dim,
+                                      int parts, uint16_t *dst, ptrdiff_t ldd);
+  /// pack_keys: dst[(c / 2) * ldd + j] = (k[j][c], k[j][c + 1]) for c < dim, j < tokens; zeros
+  /// where c + 1 = dim, and for tokens up to the next multiple of 16, at most ldd.
+  void (*pack_keys[CAPUS_TYPE_COUNT])(const void *const *k, int tokens, int dim, uint32_t *dst,
+                                      ptrdiff_t ldd);
+  /// pack_values: dst[(j / 2) * ldd + c] = (v[j][c], v[j + 1][c]); zero where j + 1 = tokens.
+  void (*pack_values[CAPUS_TYPE_COUNT])(const void *const *v, int tokens, int dim, uint32_t *dst,
+                                        ptrdiff_t ldd);
+  /// gemm: c[i*ldc + j] = (accumulate ? c : 0) + sum_k a[i*lda + 2k] * b[k*ldb + j].lower +
+  /// a[i*lda + 2k + 1] * b[k*ldb + j].upper for k < depth pairs.
+  void (*gemm)(const uint16_t *a, ptrdiff_t lda, int rows, const uint32_t *b, ptrdiff_t ldb,
+               int columns, int depth, float *c, ptrdiff_t ldc, int accumulate);
+  /// dst[i] = bfloat16 of src[i], subnormals as zero.
+  void (*round)(const float *src, uint16_t *dst, ptrdiff_t count);
+  /// As fma_probe.
+  double (*probe)(int64_t iterations, float *sink);
+} capus_dot_kernels;
 
 typedef struct capus_kernels {
   const char *name;
@@ -77,6 +135,10 @@ typedef struct capus_kernels {
   /// A NaN score makes s[j], and so *l, NaN (m ignores NaN).
   /// exp2 is within 2 ulp on [-126, 0] and exactly 1 at 0; below -126 it is 0, not a subnormal.
   float (*softmax_step)(float *s, int count, float *m, float *l);
+  /// softmax_step of `rows` rows of s, each first multiplied by its factor: row i has state m[i],
+  /// l[i]; alpha[i] is what softmax_step returns.
+  void (*softmax_rows)(float *s, ptrdiff_t lds, int rows, int count, const float *factor, float *m,
+                       float *l, float *alpha, capus_stream *ahead);
   /// s[j] = s[j] * scale for j < count.
   void (*scale)(float *s, int count, float scale);
   /// s[j] = post * tanh(s[j] * pre). tanh error at most 4 ulp; NaN propagates, +-inf gives +-post.
@@ -87,6 +149,8 @@ typedef struct capus_kernels {
   uint64_t (*read_probe)(const void *data, size_t bytes);
   /// Runs `iterations` of independent f32 FMAs; returns the FLOP count; result in *sink.
   double (*fma_probe)(int64_t iterations, float *sink);
+  /// NULL where the instruction set has no products of bfloat16 pairs.
+  const capus_dot_kernels *dot;
 } capus_kernels;
 
 /// The table of an instruction set compiled into this binary and present on this CPU, else NULL.
@@ -98,7 +162,8 @@ const capus_kernels *capus_kernels_best(void);
 /// CPUs that this process may run on (its affinity mask where the system has one), at least 1.
 int capus_available_cpus(void);
 
-/// Name of an instruction set as `APUS_CPU` spells it: "portable", "neon", "avx2", "avx512".
+/// Name of an instruction set as `APUS_CPU` spells it: "portable", "neon", "avx2", "avx512",
+/// "avx512bf16".
 const char *capus_isa_name(capus_isa isa);
 
 #ifdef __cplusplus
