@@ -15,10 +15,12 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     .library(name: "Apus", targets: ["Apus"]),
+    .library(name: "ApusC", type: .dynamic, targets: ["ApusC"]),
     .executable(name: "apus", targets: ["ApusCLI"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
   ],
   targets: [
     // L0: C micro-kernels, one file per instruction set.
@@ -46,6 +48,19 @@ let package = Package(
     // L2: the same kernels as PTX, the language that the driver compiles.
     .target(name: "ApusPTX", dependencies: ["ApusIR", "ApusNumerics"], swiftSettings: settings),
 
+    // L3: NVIDIA's assembler and disassembler as tools, and readers of what they print.
+    .target(name: "ApusAssembler", dependencies: ["ApusIR"], swiftSettings: settings),
+
+    // L4: the kernels, their configurations and their launches.
+    .target(
+      name: "ApusKernels", dependencies: ["ApusDSL", "ApusIR", "ApusCore", "ApusNumerics"],
+      swiftSettings: settings),
+
+    // L4: the kernels of Documentation/Tutorial, which its text quotes.
+    .target(
+      name: "ApusTutorial", dependencies: ["ApusDSL", "ApusIR"], path: "Documentation/Tutorial",
+      exclude: ["README.md"], swiftSettings: settings),
+
     // L4: planning, back ends and the float64 definition.
     .target(name: "ApusPlanner", dependencies: ["ApusCore"], swiftSettings: settings),
     .target(
@@ -59,20 +74,32 @@ let package = Package(
     .target(
       name: "Apus",
       dependencies: [
-        "ApusNumerics", "ApusCore", "ApusPlanner", "ApusCPU",
+        "ApusNumerics", "ApusCore", "ApusPlanner", "ApusCPU", "ApusKernels", "ApusDSL", "ApusIR",
+        "ApusPTX", "ApusSimulator", "ApusCUDA", .product(name: "Logging", package: "swift-log"),
       ],
+      swiftSettings: settings),
+
+    // L6: the C ABI: its header, and its functions.
+    .target(name: "CApus"),
+    .target(
+      name: "ApusC", dependencies: ["Apus", "ApusCUDA", "ApusNumerics", "CApus"],
       swiftSettings: settings),
 
     // L6: the conformance suite and the faces.
     .target(
       name: "ApusConformance",
-      dependencies: ["Apus", "ApusNumerics", "ApusCore", "ApusPlanner", "ApusReference"],
+      dependencies: [
+        "Apus", "ApusNumerics", "ApusCore", "ApusPlanner", "ApusReference", "ApusCUDA",
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "ApusCLI",
       dependencies: [
         "Apus", "ApusConformance", "ApusCore", "ApusCPU", "ApusIO", "ApusNumerics", "ApusPlanner",
-        "ApusReference", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "ApusReference", "ApusKernels", "ApusDSL", "ApusIR", "ApusPTX", "ApusSimulator",
+        "ApusCUDA", "ApusAssembler",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
 
@@ -99,21 +126,43 @@ let package = Package(
       dependencies: ["ApusSimulator", "ApusIR", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "ApusPTXTests", dependencies: ["ApusPTX", "ApusIR", "ApusNumerics", "ApusTestSupport"],
+      name: "ApusPTXTests",
+      dependencies: ["ApusPTX", "ApusIR", "ApusNumerics", "ApusAssembler", "ApusTestSupport"],
       exclude: ["Golden"], swiftSettings: settings),
+    .testTarget(
+      name: "ApusAssemblerTests", dependencies: ["ApusAssembler", "ApusIR"],
+      swiftSettings: settings),
     .testTarget(
       name: "ApusDSLTests",
       dependencies: ["ApusDSL", "ApusIR", "ApusNumerics", "ApusSimulator", "ApusTestSupport"],
+      exclude: ["Golden"], swiftSettings: settings),
+    .testTarget(
+      name: "ApusTutorialTests",
+      dependencies: [
+        "ApusTutorial", "ApusDSL", "ApusIR", "ApusNumerics", "ApusPTX", "ApusSimulator",
+        "ApusTestSupport",
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ApusKernelsTests",
+      dependencies: [
+        "ApusKernels", "ApusDSL", "ApusIR", "ApusCore", "ApusNumerics", "ApusPTX", "ApusSimulator",
+        "ApusAssembler", "ApusReference", "ApusTestSupport",
+      ],
       exclude: ["Golden"], swiftSettings: settings),
     .testTarget(
       name: "ApusPlannerTests",
       dependencies: ["ApusPlanner", "ApusCore", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "ApusCPUTests", dependencies: ["ApusCPU", "ApusCore", "ApusTestSupport"],
+      name: "ApusCPUTests", dependencies: ["ApusCPU", "ApusCore", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "ApusTests", dependencies: ["Apus", "ApusCPU", "ApusTestSupport"],
+      name: "ApusTests",
+      dependencies: [
+        "Apus", "ApusCore", "ApusCPU", "ApusNumerics", "ApusKernels", "ApusDSL", "ApusIR",
+        "ApusSimulator", "ApusCUDA", "ApusCUDATestSupport", "ApusConformance", "ApusTestSupport",
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "ApusReferenceTests",
@@ -130,14 +179,16 @@ let package = Package(
     .testTarget(
       name: "ApusConformanceTests",
       dependencies: [
-        "Apus", "ApusConformance", "ApusCore", "ApusNumerics", "ApusReference", "ApusTestSupport",
+        "Apus", "ApusConformance", "ApusCore", "ApusNumerics", "ApusReference", "ApusCUDA",
+        "ApusCUDATestSupport", "ApusTestSupport",
       ],
       swiftSettings: settings),
     .testTarget(
       name: "ApusCLITests",
       dependencies: [
         "ApusCLI", "Apus", "ApusConformance", "ApusCore", "ApusCPU", "ApusIO", "ApusNumerics",
-        "ApusReference", "ApusTestSupport",
+        "ApusReference", "ApusKernels", "ApusDSL", "ApusIR", "ApusAssembler", "ApusCUDA",
+        "ApusCUDATestSupport", "ApusTestSupport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),

@@ -175,7 +175,7 @@ def probe(cell, sets, pool):
         first = time_calls(cell, way, data, 0, 0, 1)[0]
         # A way that is far behind even when cold caches of the allocator are allowed for.
         hopeless = times and first > 4 * min(times.values())
-        samples = [first] if hopeless else time_calls(cell, way, data, 0.2, 0, 2, most=10)
+        samples = [first] if hopeless else time_calls(cell, way, data, 0.1, 0, 2, most=10)
         times[way] = statistics.median(samples)
     best = min(times, key=times.get)
     if best[0] != layout:
@@ -227,7 +227,7 @@ def compare(case, server, options):
         first = server.ask(cell.name)
         pool = torch.randn(POOL).to(cell.type)
         times, best, data = probe(cell, first["inputSets"], pool)
-        least = 1 if times[best] > 1 else 3
+        least = 1 if times[best] > 0.3 else 3
     for _ in range(options.rounds):
         if best:
             samples = time_calls(cell, best, data, options.seconds, 1, least)
@@ -266,7 +266,11 @@ def select(cases, options):
         decode = padded and s["layout"] == "NHD" and matched
         heads = (s["qoHeadCount"], s["kvHeadCount"])
         if options.full:
-            keep = decode or case["operator"] == "singlePrefill"
+            few = s["kvLength"] in (1024, 8192) and (
+                s["batch"] == 8 or (s["batch"] == 1 and s["headDimQK"] == 128)
+            )
+            prefill = case["operator"] == "singlePrefill" and s["headDimQK"] == 128
+            keep = (decode and few) or (prefill and s["kvLength"] in (2048, 4096))
         else:
             keep = (
                 decode and s["batch"] in (1, 16) and s["kvLength"] == 8192 and s["headDimQK"] == 128
@@ -290,9 +294,14 @@ def parse_arguments():
     )
     parser.add_argument("--apus", default=str(ROOT / ".build/release/apus"), help="the binary")
     parser.add_argument("--threads", type=int, default=2, help="threads of both sides (2)")
-    parser.add_argument("--rounds", type=int, default=5, help="alternations per cell (5)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="timed calls per side and round")
-    parser.add_argument("--full", action="store_true", help="every padded decode and prefill case")
+    parser.add_argument("--rounds", type=int, help="alternations per cell (5; 3 with --full)")
+    parser.add_argument(
+        "--seconds", type=float, help="timed calls per side and round (0.5; 0.1 with --full)"
+    )
+    parser.add_argument(
+        "--full", action="store_true",
+        help="padded decode of batch 1 and 8 over 1k and 8k keys, and prefill of 2k and 4k",
+    )
     parser.add_argument("--filter", action="append", default=[], help="keep names with this text")
     parser.add_argument("--list", action="store_true", help="list the cells and stop")
     parser.add_argument("--output", type=pathlib.Path, help="result file")
@@ -300,6 +309,10 @@ def parse_arguments():
         "--require", type=float, help="fail when a bf16 or f16 cell is below this ratio"
     )
     options = parser.parse_args()
+    if options.rounds is None:
+        options.rounds = 3 if options.full else 5
+    if options.seconds is None:
+        options.seconds = 0.1 if options.full else 0.5
     if options.threads < 1 or options.rounds < 1 or not options.seconds >= 0:
         parser.error("--threads and --rounds must be at least 1, --seconds at least 0")
     return options

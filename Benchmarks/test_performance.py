@@ -83,8 +83,18 @@ class PerformanceTests(unittest.TestCase):
         self.assertIn("`0123456789ab with changes`", page)
 
     def test_the_arithmetic_limit_counts_where_it_is_the_longer(self):
-        work = {"bytes": 40, "flops": 200_000_000}
+        work = {"bytes": 40, "flops": 150_000_000}
         self.assertAlmostEqual(performance.of_limit(work, 0.002, LIMITS), 0.5)
+
+    def test_pairs_count_where_the_operands_allow_them(self):
+        limits = LIMITS | {"dotFlopsPerSecond": 400e9}
+        work = {"bytes": 40, "flops": 300_000_000, "usesPairs": True}
+        self.assertAlmostEqual(performance.of_limit(work, 0.002, limits), 0.5)
+        self.assertAlmostEqual(performance.of_limit(work, 0.002, LIMITS), 1.0)
+        report = bench("2026-01-03T00:00:00Z", 0.002) | {"limits": limits}
+        self.put("a.json", report)
+        page = performance.render(self.root)["PERFORMANCE.md"]
+        self.assertIn("bf16 pairs 400 GFLOP/s", page)
 
     def test_decode_is_a_table_of_types(self):
         self.put("a.json", bench("2026-01-03T00:00:00Z", 0.002))

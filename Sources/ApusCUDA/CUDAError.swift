@@ -94,11 +94,11 @@ extension CUDAError: CustomStringConvertible {
       return "\(place): the driver must have \(function) of CUDA \(since); found none. Update the "
         + "NVIDIA driver."
     case .call:
-      return "\(place): \(function) must succeed; found \(name) (\(code): \(text)).\(remedy)"
+      return "\(place): \(function) must succeed; found \(name) (\(code): \(text)).\(remedyText)"
     case .compilation(let log):
       let lines = log.diagnostics.map { "\n  \($0)" }.joined()
       return "\(place): the driver must accept the module; found \(name) (\(code): "
-        + "\(text)).\(remedy)\(lines)"
+        + "\(text)).\(remedyText)\(lines)"
     case .argument(let violations):
       if let only = violations.first, violations.count == 1 { return "\(place): \(only)." }
       return "\(place): \(violations.count) requirements do not hold:\n"
@@ -106,19 +106,21 @@ extension CUDAError: CustomStringConvertible {
     }
   }
 
-  /// What the user can do about the statuses that users meet.
-  private var remedy: String {
+  private var remedyText: String { remedy.map { " \($0)" } ?? "" }
+
+  /// What the user can do about the statuses that users meet; nil where nothing is known.
+  public var remedy: String? {
     switch code {
-    case 2: " Free device memory, or use a smaller problem or workspace."
-    case 100: " Check CUDA_VISIBLE_DEVICES and that the machine has an NVIDIA GPU."
-    case 209: " The binary was built for other GPUs; load PTX or a binary for this one."
-    case 222: " The PTX is newer than the driver's compiler; update the NVIDIA driver."
-    case 221: " Install the driver's PTX compiler (libnvidia-ptxjitcompiler), or load binaries."
+    case 2: "Free device memory, or use a smaller problem or workspace."
+    case 100: "Check CUDA_VISIBLE_DEVICES and that the machine has an NVIDIA GPU."
+    case 209: "The binary was built for other GPUs; load PTX or a binary for this one."
+    case 222: "The PTX is newer than the driver's compiler; update the NVIDIA driver."
+    case 221: "Install the driver's PTX compiler (libnvidia-ptxjitcompiler), or load binaries."
     case 700, 716, 717, 718, 719, 715:
-      " A kernel faulted: this context is lost, and the process must start anew to use the GPU."
-    case 701: " Use fewer threads, registers or bytes of shared memory per block."
-    case 803: " The kernel module and the driver library differ in version; restart the machine."
-    default: ""
+      "A kernel faulted: this context is lost, and the process must start anew to use the GPU."
+    case 701: "Use fewer threads, registers or bytes of shared memory per block."
+    case 803: "The kernel module and the driver library differ in version; restart the machine."
+    default: nil
     }
   }
 }

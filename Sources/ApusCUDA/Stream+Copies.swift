@@ -14,6 +14,17 @@ extension Stream {
     }
   }
 
+  /// Enqueues a copy of values, which must stay where they are until the stream has done it: the
+  /// caller keeps the array and waits. The corresponding driver function is cuMemcpyHtoDAsync.
+  public func copy<Element: BitwiseCopyable>(
+    _ values: [Element], to destination: DeviceView
+  ) throws(CUDAError) {
+    let copied: Result<Void, CUDAError> = values.withUnsafeBytes { bytes in
+      Result { () throws(CUDAError) in try copy(from: bytes, to: destination) }
+    }
+    try copied.get()
+  }
+
   /// Enqueues a copy to host memory, which must stay valid until the stream has done it; only
   /// pinned memory makes it asynchronous. The corresponding driver function is cuMemcpyDtoHAsync.
   public func copy(from source: DeviceView, to destination: UnsafeMutableRawBufferPointer)

@@ -7,9 +7,13 @@ extension AttentionCase {
 
   /// Draws a case.
   ///
-  /// - Parameter index: rotates the head dimensions, so that every multiple of 8 has its turn.
-  static func generate(_ random: inout CaseRandom, index: Int, size: CaseSize) -> AttentionCase {
-    let use = random.pick(AttentionUse.allCases)
+  /// - Parameters:
+  ///   - index: rotates the head dimensions, so that every multiple of 8 has its turn.
+  ///   - use: what the case is for; nil draws it.
+  static func generate(
+    _ random: inout CaseRandom, index: Int, size: CaseSize, use given: AttentionUse? = nil
+  ) -> AttentionCase {
+    let use = given ?? random.pick(AttentionUse.allCases)
     let focus = random.pick([Focus.lengths, .lengths, .dims, .dims, .heads])
     let (shape, latent) = drawShape(&random, use: use, focus: focus, index: index)
     let lengths = drawLengths(&random, use: use, focus: focus)

@@ -51,7 +51,7 @@ struct AttentionCheck {
   /// Compares o and lse with the definition.
   func compare(_ tensors: AttentionTensors) throws(Interruption) -> ([String], Double) {
     let (problem, arguments) = (tensors.problem, tensors.arguments)
-    let pType = model.resolved(for: problem.options.precision).pType
+    let pType = model.resolved(for: problem).pType
     let oracle = try Interruption.reference { () throws(ArgumentError) in
       try Reference.attention(problem, arguments)
     }

@@ -25,6 +25,13 @@ public struct ConformanceCase: Sendable, Hashable, CustomStringConvertible {
   /// What is tried.
   public let content: Content
 
+  init(seed: UInt64, index: Int, size: CaseSize, content: Content) {
+    self.seed = seed
+    self.index = index
+    self.size = size
+    self.content = content
+  }
+
   /// The case `index` of a seed: the same on every machine.
   public init(seed: UInt64, index: Int, size: CaseSize = .full) {
     self.seed = seed
@@ -70,12 +77,13 @@ public struct ConformanceCase: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// Runs the case on a back end whose operands live in host memory.
-  public func check(on backend: any Backend, model: ArithmeticModel = ArithmeticModel())
+  public func check(on backend: any Backend, model: ArithmeticModel? = nil)
     -> CaseOutcome
   {
     switch content {
     case .attention(let value):
-      AttentionCheck(backend: backend, model: model).check(value, random: dataRandom)
+      AttentionCheck(backend: backend, model: model ?? .declared(by: backend)).check(
+        value, random: dataRandom)
     case .append(let value): value.check(on: backend, random: dataRandom)
     case .merge(let value): value.check(on: backend, random: dataRandom)
     case .rotary(let value): value.check(on: backend, random: dataRandom)

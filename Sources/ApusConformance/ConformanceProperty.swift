@@ -52,13 +52,13 @@ public struct ConformanceProperty: Sendable, CustomStringConvertible {
 
   /// Tries the law once; the same (seed, repetition) tries the same data.
   public func check(
-    on backend: any Backend, model: ArithmeticModel = ArithmeticModel(), seed: UInt64,
+    on backend: any Backend, model: ArithmeticModel? = nil, seed: UInt64,
     repetition: Int, size: CaseSize = .full
   ) -> CaseOutcome {
     // Streams of their own, far from those of cases.
     let stream = UInt64(1) << 40 &+ UInt64(bitPattern: Int64(repetition))
     var context = Context(
-      check: AttentionCheck(backend: backend, model: model), size: size,
+      check: AttentionCheck(backend: backend, model: model ?? .declared(by: backend)), size: size,
       random: CaseRandom(seed: seed, stream: stream))
     return Interruption.outcome { () throws(Interruption) in (try body(&context), 0) }
   }

@@ -243,9 +243,15 @@ public struct Coverage: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// The table: one axis a paragraph, `value count` in the axis's order.
-  public var description: String {
+  public var description: String { text(omittingUnmetAxes: false) }
+
+  /// The table without the axes that no case has, such as masks among merges.
+  public var metText: String { text(omittingUnmetAxes: true) }
+
+  private func text(omittingUnmetAxes omits: Bool) -> String {
     var lines: [String] = []
     for (axis, values) in order {
+      if omits, counts[axis]?.values.allSatisfy({ $0 == 0 }) ?? true { continue }
       let cells = values.map { "\($0): \(counts[axis]?[$0] ?? 0)" }
       lines += Self.wrapped(cells, label: axis)
     }

@@ -1,3 +1,4 @@
+internal import Apus
 public import ApusCore
 internal import Dispatch
 internal import Foundation
@@ -15,6 +16,11 @@ public struct Suite: Sendable {
     public var cases: Range<Int>
     /// How large cases and properties are.
     public var size: CaseSize
+    /// The family that cases are drawn from; nil draws from all.
+    public var family: CaseFamily?
+    /// Simplifies cases that the back end does not support until it does, and every other one until
+    /// the kernels made for its use run it. What it supports nothing of stays skipped.
+    public var seeksSupport: Bool
     /// How often each property is tried; 0 leaves properties out.
     public var propertyRepetitions: Int
     /// Whether malformed calls are made.
@@ -27,12 +33,14 @@ public struct Suite: Sendable {
     /// 2000 cases, four repetitions of each property and all malformed calls.
     public init(
       seed: UInt64 = 1, cases: Range<Int> = 0..<2000, size: CaseSize = .full,
-      propertyRepetitions: Int = 4, makesMalformedCalls: Bool = true, workers: Int = 1,
-      stopsAtFirstFailure: Bool = false
+      family: CaseFamily? = nil, seeksSupport: Bool = false, propertyRepetitions: Int = 4,
+      makesMalformedCalls: Bool = true, workers: Int = 1, stopsAtFirstFailure: Bool = false
     ) {
       self.seed = seed
       self.cases = cases
       self.size = size
+      self.family = family
+      self.seeksSupport = seeksSupport
       self.propertyRepetitions = propertyRepetitions
       self.makesMalformedCalls = makesMalformedCalls
       self.workers = workers
@@ -50,15 +58,20 @@ public struct Suite: Sendable {
   private let backend: any Backend
   private let model: ArithmeticModel
   private let options: Options
+  private let kernels: KernelCounter?
 
   /// A suite for a back end whose operands live in host memory.
   ///
-  /// - Parameter model: what the back end declares about its arithmetic.
+  /// - Parameters:
+  ///   - model: what the back end declares about its arithmetic; nil asks for what is known of it.
+  ///   - kernels: hears of the back end's launches; nil where nothing is launched.
   public init(
-    backend: any Backend, model: ArithmeticModel = ArithmeticModel(), options: Options = Options()
+    backend: any Backend, model: ArithmeticModel? = nil, options: Options = Options(),
+    kernels: KernelCounter? = nil
   ) {
+    self.kernels = kernels
     self.backend = backend
-    self.model = model
+    self.model = model ?? .declared(by: backend)
     self.options = options
   }
 
@@ -67,8 +80,12 @@ public struct Suite: Sendable {
   /// - Parameter progress: called with (finished, total) after each check, one call at a time but
   ///   from any worker.
   public func run(progress: (@Sendable (Int, Int) -> Void)? = nil) -> SuiteReport {
-    var checks = options.cases.map {
-      Check.conformance(ConformanceCase(seed: options.seed, index: $0, size: options.size))
+    var checks = options.cases.map { index in
+      let value =
+        options.family.map {
+          ConformanceCase(seed: options.seed, index: index, size: options.size, family: $0)
+        } ?? ConformanceCase(seed: options.seed, index: index, size: options.size)
+      return Check.conformance(value)
     }
     if options.propertyRepetitions > 0 {
       for property in ConformanceProperty.all {
@@ -86,13 +103,32 @@ public struct Suite: Sendable {
         state.record(next, name, value, outcome, progress)
       }
     }
-    return state.finished
+    var report = state.finished
+    if let kernels { report.kernelCases = kernels.cases }
+    return report
+  }
+
+  /// Every other case of attention is for the family of kernels that its use is meant for: what
+  /// serves everything would otherwise run nearly all of them.
+  private func wantedKernels(for value: ConformanceCase) -> AttentionRoute.FamilyName? {
+    guard case .attention(let attention) = value.content, attention.latent == nil,
+      value.index % 2 == 1
+    else { return nil }
+    return CaseFamily.prefill.uses.contains(attention.use) ? .prefill : .decode
   }
 
   private func perform(_ check: Check) -> (String, ConformanceCase?, CaseOutcome) {
     switch check {
     case .conformance(let value):
-      return ("\(value)", value, value.check(on: backend, model: model))
+      guard options.seeksSupport else {
+        let (outcome, symbols) = KernelCounter.recording { value.check(on: backend, model: model) }
+        kernels?.add(symbols)
+        return ("\(value)", value, outcome)
+      }
+      let sought = value.checkSeekingSupport(
+        on: backend, model: model, wanted: wantedKernels(for: value))
+      kernels?.add(sought.symbols)
+      return ("\(sought.value)", sought.value, sought.outcome)
     case .property(let property, let repetition):
       let outcome = property.check(
         on: backend, model: model, seed: options.seed, repetition: repetition, size: options.size)

@@ -25,6 +25,8 @@ public struct SuiteReport: Sendable, CustomStringConvertible {
   public private(set) var skipReasons: [String: Int] = [:]
   /// What the cases covered that ran; skipped ones are left out.
   public private(set) var coverage = Coverage()
+  /// How many cases ran each kernel, by its symbol; empty for back ends without kernels.
+  public internal(set) var kernelCases: [String: Int] = [:]
   /// Largest error relative to what was allowed, and the check that had it.
   public private(set) var largestMargin: (value: Double, name: String) = (0, "")
   /// Failures that the description spells out.
@@ -80,6 +82,9 @@ public struct SuiteReport: Sendable, CustomStringConvertible {
     }
     if failures.count > Self.shownFailures {
       lines.append("\(failures.count - Self.shownFailures) more failures")
+    }
+    for (symbol, count) in kernelCases.sorted(by: { $0.key < $1.key }) {
+      lines.append("kernel \(symbol): \(count) cases")
     }
     for (reason, count) in skipReasons.sorted(by: { $0.key < $1.key }) {
       lines.append("skipped \(count): \(reason)")

@@ -55,7 +55,7 @@ struct AttentionTolerance {
 
   init(_ tensors: AttentionTensors, model declared: ArithmeticModel) {
     let problem = tensors.problem
-    let model = declared.resolved(for: problem.options.precision)
+    let model = declared.resolved(for: problem)
     self.problem = problem
     self.model = model
     let u = Self.u

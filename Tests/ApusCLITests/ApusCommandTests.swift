@@ -30,6 +30,8 @@ import Testing
           devices                 CPU instruction sets, cores, caches, measured limits,
                                   and GPUs.
           bench                   Measure the operators on this machine.
+          kernels                 List, print, assemble and simulate the GPU kernels;
+                                  no GPU needed.
 
           See 'apus help <subcommand>' for detailed help.
         """)

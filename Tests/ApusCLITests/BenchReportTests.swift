@@ -94,6 +94,7 @@ import Testing
           "bytesPerSecond" : 2048,
           "flopsPerSecond" : 5120,
           "inputSets" : 3,
+          "limitFraction" : 0.5,
           "name" : "decode_paged16_b2_kv10_h4x2_d8_q_f32_kv_e4m3",
           "operator" : "batchDecode",
           "peakFraction" : 0.25,
@@ -123,7 +124,8 @@ import Testing
           "work" : {
             "bytes" : 1024,
             "cacheBytes" : 640,
-            "flops" : 2560
+            "flops" : 2560,
+            "usesPairs" : false
           }
         }
       ],
@@ -148,8 +150,8 @@ import Testing
         "maximumRepetitions" : 200,
         "minimumRepetitions" : 5,
         "rotationBytes" : 268435456,
-        "secondsPerCase" : 1,
-        "warmUps" : 2
+        "secondsPerCase" : 0.4,
+        "warmUps" : 1
       },
       "schema" : 1,
       "skipped" : [

@@ -1,23 +1,52 @@
 import Apus
 import ApusCPU
+import ApusCUDA
+import ApusCUDATestSupport
 import Foundation
 import Testing
 
 @testable import ApusCLI
 
 @Suite struct DevicesTests {
-  @Test func `a machine without a driver says so`() {
-    let probe = GPUProbe.probe(library: "libnothing-of-this-name.so.1")
+  @Test func `a machine without a driver says so in the loader's words`() {
+    let probe = GPUProbe.probe(libraries: ["libnothing-of-this-name.so.1"])
     #expect(probe.devices.isEmpty)
     #expect(probe.driverVersion == nil)
-    #expect(probe.reason == "no NVIDIA driver: libnothing-of-this-name.so.1 not found")
+    let reason = probe.reason ?? ""
+    #expect(reason.contains("the NVIDIA driver library must be loadable"))
+    #expect(reason.contains("libnothing-of-this-name.so.1"))
+    #expect(probe.lines.count == 1)
   }
 
   @Test func `a library that is no driver says so`() {
     #if os(Linux)
-      let probe = GPUProbe.probe(library: "libc.so.6")
-      #expect(probe.reason == "libc.so.6 lacks the functions of the CUDA driver")
+      let probe = GPUProbe.probe(libraries: ["libc.so.6"])
+      #expect(probe.reason?.contains("cuDriverGetVersion") == true)
     #endif
+  }
+
+  @Test func `devices are listed with what matters for kernels`() throws {
+    let probe = try GPUProbe(Driver(table: FakeDriver().table))
+    #expect(probe.reason == nil)
+    #expect(probe.driverVersion == "13.0")
+    #expect(probe.devices.map(\.target) == ["sm_90a", "sm_90a"])
+    #expect(
+      probe.lines[1]
+        == "GPU 1         Fake 1, sm_90a (capability 9.0), 1.00 GiB, 132 multiprocessors, "
+        + "L2 60.0 MiB, 1980 MHz, memory 3201 MHz, 0000:01:00.0")
+    #expect(probe.lines.last == "driver        CUDA 13.0; CUDA 12.0 or newer needed")
+  }
+
+  @Test func `an old GPU and a machine without one are named`() throws {
+    var configuration = FakeDriver.Configuration()
+    configuration.capability = 75
+    configuration.deviceCount = 1
+    let old = try GPUProbe(Driver(table: FakeDriver(configuration).table))
+    #expect(old.devices.map(\.target) == [nil])
+    #expect(old.lines[0].contains("not supported: before sm_80"))
+    configuration.deviceCount = 0
+    let none = try GPUProbe(Driver(table: FakeDriver(configuration).table))
+    #expect(none.reason == "the driver finds no device")
   }
 
   @Test func `caches come from sysfs's folders`() throws {

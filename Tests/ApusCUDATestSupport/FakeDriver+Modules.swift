@@ -83,6 +83,14 @@ extension FakeDriver {
         map.pointee.words.6 = UInt64(type) | UInt64(rank) << 8 | UInt64(interleave) << 16
         map.pointee.words.7 = UInt64(swizzle) | UInt64(promotion) << 8 | UInt64(fill) << 16
         map.pointee.words.8 = UInt64(steps[0])
+        map.pointee.words.9 = (rank > 2 ? dimensions[2] : 1) | (rank > 3 ? dimensions[3] : 1) << 32
+        map.pointee.words.10 = rank > 4 ? dimensions[4] : 1
+        map.pointee.words.11 = rank > 2 ? strides[1] : 0
+        map.pointee.words.12 = rank > 3 ? strides[2] : 0
+        map.pointee.words.13 = rank > 4 ? strides[3] : 0
+        for axis in 2..<max(Int(rank), 2) {
+          map.pointee.words.14 |= UInt64(box[axis]) << UInt64(16 * (axis - 2))
+        }
         return state.contextStatus
       }
     }
@@ -209,7 +217,7 @@ extension FakeState {
     _ parameters: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
   ) -> FakeLaunch? {
     guard let symbol = symbols[function] else { return nil }
-    let sizes = configuration.kernels[symbol]?.parameterByteCounts ?? []
+    let sizes = configuration.kernel(symbol)?.parameterByteCounts ?? []
     var bytes: [[UInt8]] = []
     for (index, size) in sizes.enumerated() {
       guard let list = parameters, let place = list[index] else { return nil }

@@ -32,8 +32,14 @@ public final class FakeDriver: Sendable {
       "copy_tile": .copyTile,
     ]
 
+    /// Kernels that are not in `kernels`, by symbol, asked for when one is launched.
+    public var otherKernels: @Sendable (String) -> FakeKernel? = { _ in nil }
+
     /// Two devices of compute capability 9.0 under CUDA 13.0.
     public init() {}
+
+    /// The kernel with a symbol.
+    func kernel(_ symbol: String) -> FakeKernel? { kernels[symbol] ?? otherKernels(symbol) }
   }
 
   /// Makes one call fail: the call with number `index`, counted from 0, returns `status` and does
@@ -136,6 +142,14 @@ public struct FakeKernel: Sendable {
   }
 }
 
+/// One allocation of the fake: real memory at this address.
+public struct FakeMemory: Sendable, Hashable {
+  /// First byte.
+  public var address: UInt64
+  /// Number of bytes.
+  public var byteCount: Int
+}
+
 extension FakeKernel {
   /// Each block's rank in a one-dimensional cluster: what `cluster_rank` of `CheckKernels` does.
   public static let clusterRank = FakeKernel(parameterByteCounts: [8]) { launch in
@@ -160,18 +174,35 @@ extension FakeKernel {
   }
 }
 
-/// What the fake keeps in the 16 words of a tensor map, two axes of it.
-struct FakeTensorMap {
-  var address: UInt64
-  var dimensions: [Int]
-  var byteStride: Int
-  var box: [Int]
+/// What the fake keeps in the 16 words of a tensor map.
+public struct FakeTensorMap: Sendable, Hashable {
+  /// Address of element 0.
+  public var address: UInt64
+  /// Elements along each of the map's axes.
+  public var dimensions: [Int]
+  /// Bytes between neighbours along axes 1….
+  public var byteStrides: [Int]
+  /// Elements of a box.
+  public var box: [Int]
+  /// The driver's number of the element type.
+  public var elementType: UInt32
+  /// The driver's number of the swizzle.
+  public var swizzle: UInt32
 
-  init(words: [UInt64]) {
+  var byteStride: Int { byteStrides.first ?? 0 }
+
+  /// The map in a parameter's 128 bytes.
+  public init(words: [UInt64]) {
+    let rank = Int(words[6] >> 8 & 0xFF)
     address = words[0]
-    dimensions = [Int(words[1]), Int(words[2])]
-    byteStride = Int(words[3])
-    box = [Int(words[4]), Int(words[5])]
+    let low = words[9] & 0xFFFF_FFFF
+    let sizes = [words[1], words[2], low, words[9] >> 32, words[10]]
+    dimensions = sizes.prefix(max(rank, 2)).map(Int.init)
+    byteStrides = [words[3], words[11], words[12], words[13]].prefix(max(rank - 1, 1)).map(Int.init)
+    let boxes = [words[4], words[5]] + (0..<3).map { words[14] >> (16 * $0) & 0xFFFF }
+    box = boxes.prefix(max(rank, 2)).map(Int.init)
+    elementType = UInt32(words[6] & 0xFF)
+    swizzle = UInt32(words[7] & 0xFF)
   }
 }
 
@@ -191,6 +222,8 @@ public struct FakeLaunch: Sendable, Hashable {
   public var stream: UInt
   /// Bytes of each parameter.
   public var parameters: [[UInt8]]
+  /// Device memory that is allocated, for the kernel's body alone: empty in `FakeDriver.launches`.
+  public var memory: [FakeMemory] = []
 
   /// Parameter `index` as a number.
   public func value<Value: BitwiseCopyable>(_ index: Int, as type: Value.Type) -> Value {

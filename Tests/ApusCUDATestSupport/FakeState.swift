@@ -164,7 +164,9 @@ struct FakeState {
     switch work {
     case .launch(let launch):
       launches.append(launch)
-      configuration.kernels[launch.kernel]?.body(launch)
+      var whole = launch
+      whole.memory = memory.map { FakeMemory(address: $0.key, byteCount: $0.value.byteCount) }
+      configuration.kernel(launch.kernel)?.body(whole)
     case .copy(let to, let from, let byteCount):
       guard let target = UnsafeMutableRawPointer(bitPattern: UInt(to)),
         let source = UnsafeRawPointer(bitPattern: UInt(from))

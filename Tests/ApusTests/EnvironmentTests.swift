@@ -27,7 +27,7 @@ import Testing
       #expect(
         error?.description
           == "CPUBackend: APUS_CPU must name an instruction set; found sse9. "
-          + "Known: portable, neon, avx2, avx512.")
+          + "Known: portable, neon, avx2, avx512, avx512bf16.")
     }
   }
 

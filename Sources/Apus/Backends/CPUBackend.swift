@@ -10,7 +10,8 @@ internal import ApusPlanner
   internal import Darwin
 #endif
 
-/// The CPU back end: complete over the whole contract, f32-grade products on every precision.
+/// The CPU back end: complete over the whole contract. Products are f32-grade; under `.fast` P is
+/// rounded to bf16 where the CPU multiplies bf16 pairs.
 ///
 /// It is always batch-invariant and its results do not depend on the thread count.
 public struct CPUBackend: Backend {
@@ -38,7 +39,7 @@ public struct CPUBackend: Backend {
   }
 
   /// A back end configured by the environment: `APUS_CPU` names the instruction set
-  /// (portable, neon, avx2, avx512), `APUS_THREADS` the thread count.
+  /// (portable, neon, avx2, avx512, avx512bf16), `APUS_THREADS` the thread count.
   public static func fromEnvironment() throws(ApusError) -> CPUBackend {
     var instructionSet: InstructionSet?
     var threadCount: Int?

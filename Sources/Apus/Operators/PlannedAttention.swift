@@ -20,7 +20,8 @@ public struct PlannedAttention: Sendable, CustomStringConvertible {
   /// The plan in one line.
   public var description: String { "\(operation): \(plan)" }
 
-  init(
+  /// Plans a problem under an operator's name; the operators and the C ABI validate nothing before.
+  package init(
     _ problem: AttentionProblem, operation: String, backend: any Backend
   ) throws(ApusError) {
     if case .unsupported(let requested, let supported) = backend.support(for: problem) {

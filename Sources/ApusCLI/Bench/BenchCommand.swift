@@ -6,7 +6,7 @@ internal import Foundation
 /// `apus bench`: times the operators of the CPU back end and stores the figures.
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench",
+    commandName: "suite",
     abstract: "Measure the operators on this machine.",
     discussion: """
       Prints time, GB/s and GFLOP/s of every case of a suite, and what fraction of the read \
@@ -62,6 +62,7 @@ struct BenchCommand: ParsableCommand {
     let cases = suite.cases(quick: quick, filters: filter)
     guard !cases.isEmpty else { throw BenchError.noCases(suite: suite.rawValue, filters: filter) }
     if list { return try printList(cases) }
+    BenchMemory.keepFreed()
     var runner = BenchRunner(
       backend: try execution.makeBackend(), policy: policy,
       probeByteCount: quick ? 128 << 20 : 256 << 20)

@@ -75,12 +75,34 @@ struct BenchLimits: Codable, Sendable, Hashable {
   var readBytesPerSecond: Double
   /// f32 multiply-adds per second of all threads together, two operations each.
   var fmaFlopsPerSecond: Double
+  /// Operations per second of all threads together in products of bfloat16 pairs, four a lane; nil
+  /// where the instruction set has none.
+  var dotFlopsPerSecond: Double?
+
+  /// The share of an arithmetic peak that the roofline of a case counts on.
+  static let usablePeak = 0.75
+
+  /// The peak of the instruction that a case multiplies with.
+  func peak(_ item: BenchWork) -> Double {
+    item.usesPairs ? dotFlopsPerSecond ?? fmaFlopsPerSecond : fmaFlopsPerSecond
+  }
+
+  /// Least seconds that the roofline allows: reading at full bandwidth or computing at three
+  /// quarters of the peak, whichever takes longer.
+  func leastSeconds(_ work: BenchWork) -> Double {
+    max(
+      Double(work.bytes) / readBytesPerSecond,
+      Double(work.flops) / (Self.usablePeak * peak(work)))
+  }
 
   /// Limits are what the machine can do when nothing disturbs it: the better of two measurements.
   func best(_ other: BenchLimits) -> BenchLimits {
     var result = self
     result.readBytesPerSecond = max(readBytesPerSecond, other.readBytesPerSecond)
     result.fmaFlopsPerSecond = max(fmaFlopsPerSecond, other.fmaFlopsPerSecond)
+    if let dot = dotFlopsPerSecond, let others = other.dotFlopsPerSecond {
+      result.dotFlopsPerSecond = max(dot, others)
+    }
     return result
   }
 }
@@ -88,7 +110,8 @@ struct BenchLimits: Codable, Sendable, Hashable {
 extension BenchLimits {
   init(_ limits: MachineLimits) {
     self.init(
-      readBytesPerSecond: limits.readBytesPerSecond, fmaFlopsPerSecond: limits.fmaFlopsPerSecond)
+      readBytesPerSecond: limits.readBytesPerSecond, fmaFlopsPerSecond: limits.fmaFlopsPerSecond,
+      dotFlopsPerSecond: limits.dotFlopsPerSecond)
   }
 }
 
@@ -104,9 +127,11 @@ struct BenchResult: Codable, Sendable {
   /// Rates at the median time.
   var bytesPerSecond: Double
   var flopsPerSecond: Double
-  /// Rates over the limits of the same run.
+  /// Rates over the limits of the same run; the peak is that of the instruction used.
   var readFraction: Double
   var peakFraction: Double
+  /// Least time of the roofline (`BenchLimits.leastSeconds`) over the median.
+  var limitFraction: Double
 
   init(
     _ item: BenchCase, inputSets: Int, time: BenchStatistics, limits: BenchLimits
@@ -120,14 +145,16 @@ struct BenchResult: Codable, Sendable {
     bytesPerSecond = Double(work.bytes) / time.medianSeconds
     flopsPerSecond = Double(work.flops) / time.medianSeconds
     readFraction = bytesPerSecond / limits.readBytesPerSecond
-    peakFraction = flopsPerSecond / limits.fmaFlopsPerSecond
+    peakFraction = flopsPerSecond / limits.peak(work)
+    limitFraction = limits.leastSeconds(work) / time.medianSeconds
   }
 
   /// The same times against other limits.
   func rated(_ limits: BenchLimits) -> BenchResult {
     var result = self
     result.readFraction = bytesPerSecond / limits.readBytesPerSecond
-    result.peakFraction = flopsPerSecond / limits.fmaFlopsPerSecond
+    result.peakFraction = flopsPerSecond / limits.peak(work)
+    result.limitFraction = limits.leastSeconds(work) / time.medianSeconds
     return result
   }
 }

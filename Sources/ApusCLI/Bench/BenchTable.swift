@@ -10,7 +10,8 @@ struct BenchTable {
       "apus bench \(report.suite.rawValue)\(report.isQuick ? " --quick" : "")",
       "\(report.machine)",
       "\(report.backend), \(report.instructionSet), \(report.threads) threads; limits of this run: "
-        + "read \(read), f32 multiply-add \(peak)",
+        + "read \(read), f32 multiply-add \(peak)"
+        + (report.limits.dotFlopsPerSecond.map { ", bf16 pairs \(Format.flops($0))" } ?? ""),
       "",
       table,
     ]
@@ -25,6 +26,7 @@ struct BenchTable {
     var table = TextTable([
       ("case", .left), ("median", .right), ("min", .right), ("p90", .right), ("GB/s", .right),
       ("of read", .right), ("GFLOP/s", .right), ("of peak", .right),
+      ("of limit", .right),
     ])
     for result in report.cases {
       table.add([
@@ -32,6 +34,7 @@ struct BenchTable {
         Format.seconds(result.time.minSeconds), Format.seconds(result.time.p90Seconds),
         Format.significant(result.bytesPerSecond / 1e9), Format.percent(result.readFraction),
         Format.significant(result.flopsPerSecond / 1e9), Format.percent(result.peakFraction),
+        Format.percent(result.limitFraction),
       ])
     }
     return table.text()

@@ -1,13 +1,13 @@
 /// How often a case runs.
 struct BenchPolicy: Codable, Sendable, Hashable {
   /// Untimed calls at the start.
-  var warmUps = 2
+  var warmUps = 1
   /// Timed calls at least.
   var minimumRepetitions = 5
   /// Timed calls at most.
   var maximumRepetitions = 200
   /// Timed calls go on until they took this long together.
-  var secondsPerCase = 1.0
+  var secondsPerCase = 0.4
   /// Caches rotate through more bytes than this, so that no last-level cache holds them.
   var rotationBytes = 256 << 20
 

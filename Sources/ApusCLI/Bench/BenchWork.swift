@@ -8,11 +8,24 @@ struct BenchWork: Codable, Sendable, Hashable {
   var flops: Int
   /// Bytes of the K/V cache among `bytes`, each counted once.
   var cacheBytes: Int
+  /// Whether the operands are exact in bfloat16, so that its pair products serve where they exist.
+  var usesPairs: Bool
 
   init(_ item: BenchCase) {
+    usesPairs = Self.usesPairs(item)
     bytes = Self.bytes(item)
     flops = Self.flops(item)
     cacheBytes = item.operator == .appendKV ? 0 : item.shape.cacheByteCount
+  }
+
+  /// bf16 queries over a cache of bf16 or 8 bits.
+  static func usesPairs(_ item: BenchCase) -> Bool {
+    let shape = item.shape
+    switch item.operator {
+    case .singleDecode, .batchDecode, .singlePrefill, .batchAppend, .mlaDecode:
+      return shape.q.type == .bf16 && shape.kv.type != .f32 && shape.kv.type != .f16
+    case .mergeStates, .appendKV, .rotary: return false
+    }
   }
 
   /// Query–key pairs that the mask leaves visible in one request and head.

@@ -11,6 +11,10 @@ struct DevicesCommand: ParsableCommand {
     discussion: """
       Limits are measured with the instruction set and threads that the CPU back end uses: reading \
       a buffer larger than the caches, and independent f32 multiply-adds in registers.
+
+      With --measure-start: how long the first merge, prefill and decode take on a GPU, in a \
+      process whose driver has compiled nothing yet (cold) and in the next one (warm), and the \
+      host time of enqueuing them again. The driver's disk cache goes to a folder of its own.
       """)
 
   @OptionGroup var backendOptions: BackendOptions
@@ -18,10 +22,25 @@ struct DevicesCommand: ParsableCommand {
   @Flag(help: "Leave the measurements out.")
   var noMeasure = false
 
+  @Flag(help: "Measure first calls on a GPU instead.")
+  var measureStart = false
+
+  @Flag(help: .hidden)
+  var measureStartChild = false
+
+  @Option(help: "The GPU of --measure-start, by its position.")
+  var device = 0
+
   @Flag(help: "Print JSON.")
   var json = false
 
   func run() throws {
+    if measureStartChild { return try Output.json(StartReport.firstCalls(device: device)) }
+    if measureStart {
+      let report = try StartReport.measure(device: device)
+      if json { try Output.json(report) } else { print(report.text) }
+      return
+    }
     let engine = try backendOptions.makeBackend().engine
     let progress = Progress()
     progress.show("measuring read bandwidth and multiply-adds …")
@@ -74,10 +93,7 @@ struct DevicesReport: Codable, Sendable {
       lines.append(
         "multiply-add  \(Format.flops(limits.fmaFlopsPerSecond)) measured, f32, 2 per multiply-add")
     }
-    for (index, name) in gpu.devices.enumerated() {
-      lines.append("GPU \(index)         \(name), CUDA driver \(gpu.driverVersion ?? "unknown")")
-    }
-    if let reason = gpu.reason { lines.append("GPU           none: \(reason)") }
+    lines += gpu.lines
     return lines.joined(separator: "\n")
   }
 

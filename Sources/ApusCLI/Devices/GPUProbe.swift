@@ -1,75 +1,91 @@
-import Foundation
+import Apus
+import ApusCUDA
+import ApusIR
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
-/// What this machine's NVIDIA driver says, or why there is none.
+/// What this machine's NVIDIA driver says, or why there is no GPU.
 struct GPUProbe: Codable, Sendable, Hashable {
-  /// The driver's CUDA version, such as `13.0`; nil without a driver.
+  /// One GPU.
+  struct Device: Codable, Sendable, Hashable {
+    /// Product name.
+    var name: String
+    /// Compute capability, such as `9.0`.
+    var capability: String
+    /// What kernels are built for, such as `sm_90a`; nil for a GPU before sm_80.
+    var target: String?
+    /// Bytes of memory.
+    var memoryByteCount: Int
+    /// Streaming multiprocessors.
+    var multiprocessorCount: Int
+    /// Bytes of L2 cache.
+    var l2ByteCount: Int
+    /// Peak clock of the multiprocessors.
+    var clockMegahertz: Int
+    /// Peak clock of the memory.
+    var memoryClockMegahertz: Int
+    /// PCI address.
+    var pciAddress: String
+  }
+
+  /// The newest CUDA that the driver supports, such as `13.0`; nil without a driver.
   var driverVersion: String?
-  /// Names of the devices.
-  var devices: [String]
-  /// Why there is no device; nil when there is one.
+  /// The oldest driver that the library accepts, as the CUDA that it came with.
+  var minimumDriverVersion = DriverVersion.oldestSupported.description
+  /// The GPUs.
+  var devices: [Device]
+  /// Why there is none; nil when there is one.
   var reason: String?
 
   /// Asks the driver; loads it by name, so that a machine without one loses nothing.
-  static func probe(library: String = "libcuda.so.1") -> GPUProbe {
-    guard let handle = dlopen(library, RTLD_NOW) else {
-      return GPUProbe(devices: [], reason: "no NVIDIA driver: \(library) not found")
+  static func probe(libraries: [String] = DriverLibrary.names) -> GPUProbe {
+    var probe = GPUProbe(devices: [])
+    do throws(CUDAError) {
+      let driver = try Driver(table: DriverLibrary.open(libraries))
+      probe = try GPUProbe(driver)
+    } catch {
+      if case .driverTooOld(let found, _) = error.kind { probe.driverVersion = "\(found)" }
+      probe.reason = error.description
     }
-    defer { dlclose(handle) }
-    guard let driver = Driver(handle) else {
-      return GPUProbe(devices: [], reason: "\(library) lacks the functions of the CUDA driver")
-    }
-    var version: CInt = 0
-    guard driver.version(&version) == 0 else {
-      return GPUProbe(devices: [], reason: "\(library) does not state its version")
-    }
-    // The driver encodes 13.1 as 13010.
-    let text = "\(version / 1000).\(version % 1000 / 10)"
-    let status = driver.initialise(0)
-    guard status == 0 else {
-      return GPUProbe(
-        driverVersion: text, devices: [],
-        reason: "the NVIDIA driver does not start: cuInit returns \(status)")
-    }
-    var count: CInt = 0
-    guard driver.count(&count) == 0, count > 0 else {
-      return GPUProbe(driverVersion: text, devices: [], reason: "the driver finds no device")
-    }
-    return GPUProbe(driverVersion: text, devices: (0..<count).map(driver.name), reason: nil)
-  }
-}
-
-/// The driver functions that the probe calls (CUDA driver API, "Initialization", "Version
-/// Management", "Device Management"); all return 0 on success.
-private struct Driver {
-  let initialise: @convention(c) (CUnsignedInt) -> CInt
-  let version: @convention(c) (UnsafeMutablePointer<CInt>) -> CInt
-  let count: @convention(c) (UnsafeMutablePointer<CInt>) -> CInt
-  private let nameOf: @convention(c) (UnsafeMutablePointer<CChar>, CInt, CInt) -> CInt
-
-  init?(_ handle: UnsafeMutableRawPointer) {
-    guard let initialise = dlsym(handle, "cuInit"),
-      let version = dlsym(handle, "cuDriverGetVersion"),
-      let count = dlsym(handle, "cuDeviceGetCount"), let name = dlsym(handle, "cuDeviceGetName")
-    else { return nil }
-    self.initialise = unsafeBitCast(initialise, to: (@convention(c) (CUnsignedInt) -> CInt).self)
-    self.version = unsafeBitCast(
-      version, to: (@convention(c) (UnsafeMutablePointer<CInt>) -> CInt).self)
-    self.count = unsafeBitCast(
-      count, to: (@convention(c) (UnsafeMutablePointer<CInt>) -> CInt).self)
-    nameOf = unsafeBitCast(
-      name, to: (@convention(c) (UnsafeMutablePointer<CChar>, CInt, CInt) -> CInt).self)
+    return probe
   }
 
-  /// Name of a device. The device handle of ordinal `i` is `i` (cuDeviceGet).
-  func name(_ device: CInt) -> String {
-    var bytes = [CChar](repeating: 0, count: 256)
-    guard nameOf(&bytes, CInt(bytes.count), device) == 0 else { return "device \(device)" }
-    return String(decoding: bytes.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+  init(devices: [Device]) { self.devices = devices }
+
+  /// What a driver says.
+  init(_ driver: Driver) throws(CUDAError) {
+    driverVersion = driver.version.description
+    devices = []
+    for ordinal in 0..<(try driver.deviceCount()) {
+      let device = try ApusCUDA.Device(ordinal, of: driver)
+      let properties = device.properties
+      devices.append(
+        Device(
+          name: properties.name, capability: properties.capability.description,
+          target: Target(capability: properties.capability)?.description,
+          memoryByteCount: properties.memoryByteCount,
+          multiprocessorCount: properties.multiprocessorCount,
+          l2ByteCount: properties.l2ByteCount,
+          clockMegahertz: properties.clockKilohertz / 1000,
+          memoryClockMegahertz: properties.memoryClockKilohertz / 1000,
+          pciAddress: try device.pciAddress()))
+    }
+    if devices.isEmpty { reason = "the driver finds no device" }
+  }
+
+  /// The lines of the report.
+  var lines: [String] {
+    var lines = devices.enumerated().map { index, device in
+      "GPU \(index)         \(device.name), \(device.target ?? "not supported: before sm_80") "
+        + "(capability \(device.capability)), "
+        + "\(Format.bytes(Double(device.memoryByteCount))), \(device.multiprocessorCount) "
+        + "multiprocessors, L2 \(Format.bytes(Double(device.l2ByteCount))), "
+        + "\(device.clockMegahertz) MHz, memory \(device.memoryClockMegahertz) MHz, "
+        + device.pciAddress
+    }
+    if let driverVersion {
+      lines.append(
+        "driver        CUDA \(driverVersion); CUDA \(minimumDriverVersion) or newer needed")
+    }
+    if let reason { lines.append("GPU           none: \(reason)") }
+    return lines
   }
 }

@@ -1,4 +1,5 @@
 public import ApusCPU
+public import ApusConformance
 public import ApusCore
 public import ApusNumerics
 public import ArgumentParser
@@ -26,7 +27,7 @@ extension KVLayout: ExpressibleByArgument {
 }
 
 extension InstructionSet: ExpressibleByArgument {
-  /// `portable`, `neon`, `avx2` or `avx512`.
+  /// `portable`, `neon`, `avx2`, `avx512` or `avx512bf16`.
   public init?(argument: String) {
     self.init(rawValue: argument.lowercased())
   }
@@ -34,3 +35,7 @@ extension InstructionSet: ExpressibleByArgument {
   /// The names that help lists.
   public static var allValueStrings: [String] { allCases.map(\.rawValue) }
 }
+
+extension CaseFamily: ExpressibleByArgument {}
+
+extension CaseSize: ExpressibleByArgument {}

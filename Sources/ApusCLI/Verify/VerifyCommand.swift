@@ -13,6 +13,11 @@ struct VerifyCommand: ParsableCommand {
       counted unless --laws adds the algebraic laws and malformed calls. A failure names the seed \
       and index that rebuild it: run it alone with --seed S --case INDEX. Exits with 1 when \
       anything fails.
+
+      Back ends: cpu; simulator, the GPU kernels executed on the CPU; cuda or cuda:N, a GPU, with \
+      operands copied there and back. The last two do not support everything: a case that they \
+      have no kernel for is simplified, feature by feature, until they do, and skipped with the \
+      reason where that does not help. Skipped cases never count as passed.
       """)
 
   @OptionGroup var backendOptions: BackendOptions
@@ -28,6 +33,15 @@ struct VerifyCommand: ParsableCommand {
 
   @Flag(help: "Also check laws (merge, split, page order, unused slots) and malformed calls.")
   var laws = false
+
+  @Option(help: "Draw cases of one family: prefill, decode, mla, merge, append, rope, packbits.")
+  var family: CaseFamily?
+
+  @Option(help: "Size of the cases: small or full (default: small for the simulator, else full).")
+  var size: CaseSize?
+
+  @Flag(help: "Run cases as they are drawn, and skip those that the back end does not support.")
+  var noSimplify = false
 
   @Option(help: "Threads that run checks (default: one per CPU).")
   var workers: Int?
@@ -48,13 +62,13 @@ struct VerifyCommand: ParsableCommand {
   }
 
   func run() throws {
-    let backend = try backendOptions.makeBackend()
+    let host = try backendOptions.makeHostBackend()
     let progress = Progress()
     let clock = ContinuousClock()
     let start = clock.now
-    let report = Suite(backend: backend, options: options).run { done, total in
-      progress.show("\(done) of \(total) checks")
-    }
+    let suite = Suite(
+      backend: host.backend, model: host.model, options: options, kernels: host.kernels)
+    let report = suite.run { done, total in progress.show("\(done) of \(total) checks") }
     progress.clear()
     let elapsed = (clock.now - start).components
     if json {
@@ -72,6 +86,8 @@ struct VerifyCommand: ParsableCommand {
   var options: Suite.Options {
     Suite.Options(
       seed: seed, cases: caseIndex.map { $0..<$0 + 1 } ?? 0..<cases,
+      size: size ?? (backendOptions.backend == .simulator ? .small : .full), family: family,
+      seeksSupport: backendOptions.backend != .cpu && !noSimplify,
       propertyRepetitions: laws ? 4 : 0, makesMalformedCalls: laws,
       workers: workers ?? ProcessInfo.processInfo.activeProcessorCount)
   }
@@ -80,7 +96,7 @@ struct VerifyCommand: ParsableCommand {
   static func text(of report: SuiteReport) -> String {
     var lines = ["conformance of \(report.backend), seed \(report.options.seed)"]
     if report.options.cases.count > 1, report.coverage.caseCount > 0 {
-      lines.append("\(report.coverage)")
+      lines.append(report.coverage.metText)
     }
     if report.largestMargin.value > 0 {
       lines.append(
@@ -92,13 +108,37 @@ struct VerifyCommand: ParsableCommand {
       lines += failure.details.map { "  \($0)" }
     }
     if !report.failures.isEmpty {
-      lines.append("Run one case alone: apus verify --seed \(report.options.seed) --case INDEX")
+      let options = report.options
+      let backend = report.backend == "cpu" ? "" : " --backend \(report.backend)"
+      let family = options.family.map { " --family \($0.rawValue)" } ?? ""
+      let size = options.size == .full ? "" : " --size \(options.size.rawValue)"
+      lines.append(
+        "Run one case alone: apus verify\(backend)\(family)\(size) --seed \(options.seed) "
+          + "--case INDEX")
     }
+    lines += kernelLines(report.kernelCases)
     for (reason, count) in report.skipReasons.sorted(by: { $0.key < $1.key }) {
       lines.append("skipped \(count): \(reason)")
     }
     lines.append(report.closingLine)
     return lines.joined(separator: "\n")
+  }
+}
+
+extension VerifyCommand {
+  /// Kernels that are listed one by one; more are summed up.
+  private static let listedKernels = 64
+
+  /// How many cases ran each kernel.
+  static func kernelLines(_ cases: [String: Int]) -> [String] {
+    guard let least = cases.values.min() else { return [] }
+    let summary = "kernels: \(cases.count) configurations ran, each in at least \(least) cases"
+    guard cases.count <= listedKernels else {
+      let rare = cases.values.count { $0 < 10 }
+      return ["\(summary), \(rare) of them in fewer than 10"]
+    }
+    return cases.sorted { $0.key < $1.key }.map { "kernel \($0.key): \($0.value) cases" }
+      + [summary]
   }
 }
 
@@ -121,6 +161,8 @@ struct VerifyReport: Codable, Sendable {
   var skipped: Int
   var failures: [Failure]
   var skipReasons: [String: Int]
+  /// Cases that ran each kernel.
+  var kernelCases: [String: Int]
   /// Counts by axis and value.
   var coverage: [String: [String: Int]]
   /// Largest error relative to what was allowed.
@@ -138,6 +180,7 @@ struct VerifyReport: Codable, Sendable {
     skipped = report.skippedCount
     failures = report.failures.map { Failure(name: $0.name, details: $0.details) }
     skipReasons = report.skipReasons
+    kernelCases = report.kernelCases
     coverage = report.coverage.counts
     largestMargin = report.largestMargin.value
   }

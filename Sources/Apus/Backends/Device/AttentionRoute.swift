@@ -1,0 +1,73 @@
+internal import ApusCore
+internal import ApusKernels
+
+/// How one family of kernels computes one attention problem.
+package struct AttentionRoute: Sendable {
+  /// Why a family does not compute a problem or does not take a call's tensors.
+  struct Refusal: Error, Sendable {
+    var text: String
+  }
+
+  /// What may run, for compilation and for descriptions.
+  var kernels: [any ShippedKernel]
+  /// Lists of the plan. Kernels may keep counters there, which are 0 between runs.
+  var metadata: [UInt8]
+  /// Bytes of workspace.
+  var workspaceByteCount: Int
+  /// The launches of one run with validated tensors.
+  var launches: @Sendable (AttentionArguments) -> Result<[KernelLaunch], Refusal>
+
+  /// Families of kernels, by the names that reports give them.
+  package enum FamilyName: String, Sendable, Hashable, CaseIterable {
+    /// Split-KV decode on tensor cores.
+    case decode
+    /// Dense prefill on Hopper.
+    case prefill
+    /// The kernels without tensor cores that do everything.
+    case general
+  }
+
+  /// One family: why it does not compute a validated problem, and its route for one that it does.
+  struct Family: Sendable {
+    /// Its name.
+    var name: FamilyName
+    /// The supported set, in words; nil for nothing.
+    var supported: @Sendable (any DeviceRuntime) -> String?
+    /// Why it does not compute a problem; nil if it does.
+    var refusal: @Sendable (AttentionProblem, any DeviceRuntime) -> String?
+    /// The route of a problem that is not refused.
+    var make: @Sendable (AttentionProblem, any DeviceRuntime) -> AttentionRoute?
+  }
+
+  /// The families for a problem, the fastest first.
+  private static func families(for problem: AttentionProblem) -> [Family] {
+    // The decode kernels work on tiles of 8 or 16 rows, prefill on 128.
+    let rows = (0..<problem.batch).reduce(0) { max($0, problem.qoLength($1)) }
+    let isDecode = rows * problem.shape.groupSize <= 64
+    return (isDecode ? [.decode, .densePrefill] : [.densePrefill, .decode]) + [.general]
+  }
+
+  /// The supported set, in words.
+  static func supported(on runtime: any DeviceRuntime) -> String {
+    [Family.decode, .densePrefill, .general].compactMap { $0.supported(runtime) }
+      .joined(separator: "; ")
+  }
+
+  /// Why no family computes a validated problem: the reason of the one that would be the fastest.
+  static func refusal(of problem: AttentionProblem, on runtime: any DeviceRuntime) -> String? {
+    var first: String?
+    for family in families(for: problem) {
+      guard let reason = family.refusal(problem, runtime) else { return nil }
+      if first == nil { first = reason }
+    }
+    return first
+  }
+
+  /// The families that compute a validated problem, the fastest first; those behind it serve tensors
+  /// that it cannot take. Empty where `refusal` says why.
+  static func candidates(
+    for problem: AttentionProblem, on runtime: any DeviceRuntime
+  ) -> [Family] {
+    families(for: problem).filter { $0.refusal(problem, runtime) == nil }
+  }
+}

@@ -1,0 +1,16 @@
+internal import ArgumentParser
+
+/// `apus bench`: the suites of the CPU, which need no subcommand, and those of a GPU.
+struct BenchGroup: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench",
+    abstract: "Measure the operators on this machine.",
+    discussion: """
+      `apus bench SUITE` measures the CPU (decode, prefill, append, mla, ops, or cpu for all; see \
+      `apus bench suite --help`), `apus bench gpu-…` a GPU.
+      """,
+    subcommands: [
+      BenchCommand.self, GPUPrefillBench.self, GPUDecodeBench.self, GPUOperatorBench.self,
+    ],
+    defaultSubcommand: BenchCommand.self)
+}

@@ -1,0 +1,122 @@
+internal import Apus
+internal import ApusCUDA
+internal import ArgumentParser
+internal import Foundation
+
+/// `apus bench gpu-prefill` and its sisters: times the operators of the CUDA back end.
+struct GPUBenchOptions: ParsableArguments {
+  @Option(help: "Position of the device.")
+  var device = 0
+
+  @Option(help: "Write the result as JSON; - is standard output, which then carries nothing else.")
+  var json: String?
+
+  @Option(help: "Keep the cases whose name holds this text; may be given several times.")
+  var filter: [String] = []
+
+  @Flag(help: "List the cases and run nothing.")
+  var list = false
+
+  @Option(help: "Commit to store; git is asked by default.")
+  var commit: String?
+
+  /// Runs the cases of a suite that the filters leave, and prints and stores their figures.
+  func run(suite: String, _ all: [GPUCase]) throws {
+    let cases = all.filter { keeps($0.name) }
+    guard !cases.isEmpty else { throw GPUBenchError.noCases(suite: suite, filters: filter) }
+    if list { return cases.forEach { print($0.name) } }
+    let session = try GPUBenchSession(device: device)
+    let progress = Progress()
+    var results: [GPUBenchResult] = []
+    var failures: [GPUBenchSkip] = []
+    for (index, item) in cases.enumerated() {
+      progress.show("[\(index + 1)/\(cases.count)] \(item.name)")
+      do {
+        results.append(try session.measure(item))
+      } catch let error as ApusError {
+        // What has no kernel, or does not fit this card, is part of the result.
+        failures.append(GPUBenchSkip(name: item.name, reason: "\(error)"))
+      }
+    }
+    progress.clear()
+    let report = GPUBenchReport(
+      suite: suite, isQuick: !filter.isEmpty, date: ISO8601DateFormatter().string(from: Date()),
+      commit: commit ?? BenchCommit.current, device: GPUDeviceInfo(session.device),
+      method: GPUBenchReport.methodText, limits: try session.limits(), cases: results,
+      skipped: failures)
+    if let json { try Self.write(report, to: json) }
+    if json != "-" { print(report.table) }
+  }
+}
+
+extension GPUBenchOptions {
+  /// Whether the filters leave a case.
+  func keeps(_ name: String) -> Bool {
+    filter.isEmpty || filter.contains { name.contains($0) }
+  }
+
+  /// Writes JSON to a file, or to standard output for `-`.
+  static func write(_ value: some Encodable, to path: String) throws {
+    let text = Data((try Output.jsonText(value) + "\n").utf8)
+    if path == "-" { return FileHandle.standardOutput.write(text) }
+    do {
+      try text.write(to: URL(fileURLWithPath: path), options: .atomic)
+    } catch {
+      throw BenchError.unwritable(path: path, text: error.localizedDescription)
+    }
+  }
+}
+
+/// `apus bench gpu-prefill`.
+struct GPUPrefillBench: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "gpu-prefill", abstract: "Measure dense prefill on a GPU.")
+  @OptionGroup var options: GPUBenchOptions
+
+  @Flag(help: "Measure every candidate configuration instead of the one that would be chosen.")
+  var tune = false
+
+  @Flag(help: "With --tune: all combinations, hundreds a shape.")
+  var thorough = false
+
+  func run() throws {
+    if tune { return try runTuner() }
+    try options.run(suite: "gpu-prefill", GPUPrefillSuite.shapes.map(GPUPrefillSuite.item))
+  }
+}
+
+extension GPUPrefillBench {
+  private func runTuner() throws {
+    let shapes = GPUPrefillSuite.shapes.filter { shape in
+      options.keeps(GPUPrefillSuite.item(shape).name)
+    }
+    guard !shapes.isEmpty else {
+      throw GPUBenchError.noCases(suite: "gpu-prefill", filters: options.filter)
+    }
+    let tuner = GPUPrefillTuner(
+      session: try GPUBenchSession(device: options.device), isThorough: thorough)
+    var results: [GPUPrefillTuner.Result] = []
+    for shape in shapes { results += try tuner.measure(shape) }
+    if let json = options.json { try GPUBenchOptions.write(results, to: json) }
+    if options.json != "-" { print(GPUPrefillTuner.table(results)) }
+  }
+}
+
+/// `apus bench gpu-ops`.
+struct GPUOperatorBench: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "gpu-ops", abstract: "Measure merge, append and rotation on a GPU.")
+  @OptionGroup var options: GPUBenchOptions
+  func run() throws { try options.run(suite: "gpu-ops", GPUOperatorSuite.items) }
+}
+
+/// `apus bench gpu-decode`.
+struct GPUDecodeBench: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "gpu-decode", abstract: "Measure batch decode on a GPU.")
+  @OptionGroup var options: GPUBenchOptions
+  func run() throws {
+    let shapes = GPUDecodeSuite.peerShapes + GPUDecodeSuite.otherShapes
+    try options.run(suite: "gpu-decode", shapes.map(GPUDecodeSuite.item))
+  }
+}

@@ -1,0 +1,122 @@
+internal import Apus
+internal import ApusNumerics
+
+/// Batch decode over paged caches: the shapes of the peers' table, and those that they lack.
+enum GPUDecodeSuite {
+  /// One cell.
+  struct Shape: Sendable {
+    var batch: Int
+    var length: Int
+    var qoHeads = 32
+    var kvHeads = 8
+    var headDim = 128
+    var pageSize = 16
+    var qType = ElementType.bf16
+    var kvType = ElementType.bf16
+    /// Query tokens of a request, the last of its context.
+    var queries = 1
+    /// Keys left of the query that it sees; nil for all.
+    var windowLeft: Int?
+    /// Lengths of the requests where they differ; `length` is then their mean.
+    var lengths: [Int]?
+    /// Tells shapes with `lengths` apart.
+    var note = ""
+
+    var tag: String {
+      var text = "b\(batch) kv\(length) h\(qoHeads)/\(kvHeads) d\(headDim) p\(pageSize)"
+      if queries > 1 { text += " sq\(queries)" }
+      if let windowLeft { text += " w\(windowLeft)" }
+      if !note.isEmpty { text += " \(note)" }
+      return text
+    }
+    var allLengths: [Int] { lengths ?? [Int](repeating: length, count: batch) }
+    /// Keys that are read.
+    var keys: Int {
+      allLengths.reduce(0) { $0 + min($1, windowLeft.map { $0 + queries } ?? $1) }
+    }
+    var cacheByteCount: Int {
+      allLengths.reduce(0) { $0 + ($1 + pageSize - 1) / pageSize * pageSize }
+        * 2 * kvHeads * headDim * kvType.byteCount
+    }
+    var bytes: Int {
+      2 * keys * kvHeads * headDim * kvType.byteCount
+        + 2 * batch * queries * qoHeads * headDim * qType.byteCount
+    }
+    var flops: Int { 4 * keys * queries * qoHeads * headDim }
+  }
+
+  /// Cells that peers have figures for: batch, length and heads for two page sizes and each cache.
+  static var peerShapes: [Shape] {
+    var shapes: [Shape] = []
+    for (q, kv) in [(ElementType.bf16, ElementType.bf16), (.bf16, .e4m3), (.f16, .e4m3)] {
+      for (qoHeads, kvHeads) in [(32, 32), (32, 8), (64, 8)] {
+        for pageSize in [16, 64] {
+          for batch in [1, 16, 64, 128] {
+            for length in [1024, 8192, 32768] {
+              shapes.append(
+                Shape(
+                  batch: batch, length: length, qoHeads: qoHeads, kvHeads: kvHeads,
+                  pageSize: pageSize, qType: q, kvType: kv))
+            }
+          }
+        }
+      }
+    }
+    return shapes
+  }
+
+  /// Cells beyond the peers' table: mixed lengths, windows, several query tokens, other shapes.
+  static var otherShapes: [Shape] {
+    var random = BenchRandom(seed: 7)
+    let mixed = (0..<64).map { _ in Int.random(in: 1...16384, using: &random) }
+    let mean = mixed.reduce(0, +) / mixed.count
+    let skewed = [131072] + [Int](repeating: 1024, count: 63)
+    var shapes: [Shape] = []
+    for kv in [ElementType.bf16, .e4m3] {
+      shapes.append(
+        Shape(batch: 64, length: mean, kvType: kv, lengths: mixed, note: "ragged 1 to 16k"))
+      shapes.append(
+        Shape(
+          batch: 64, length: skewed.reduce(0, +) / 64, kvType: kv, lengths: skewed,
+          note: "one of 128k among 1k"))
+      shapes.append(Shape(batch: 16, length: 32768, kvType: kv, windowLeft: 1023))
+      for queries in [2, 4, 8, 16] {
+        shapes.append(Shape(batch: 16, length: 8192, kvType: kv, queries: queries))
+      }
+      for headDim in [64, 256] {
+        shapes.append(Shape(batch: 16, length: 8192, headDim: headDim, kvType: kv))
+      }
+      shapes.append(Shape(batch: 16, length: 8192, pageSize: 1, kvType: kv))
+      shapes.append(Shape(batch: 16, length: 8192, qoHeads: 40, kvType: kv))
+    }
+    return shapes
+  }
+
+  static func item(_ shape: Shape) -> GPUCase {
+    GPUCase(
+      operation: "decode", tag: shape.tag, qType: shape.qType, kvType: shape.kvType,
+      bytes: shape.bytes, flops: shape.flops, methods: [.graph]
+    ) { session in
+      let sets = GPUCase.inputSetCount(byteCount: shape.cacheByteCount)
+      let (rows, heads) = (shape.batch * shape.queries, shape.qoHeads)
+      try session.reserve(shape.kvType, byteCount: sets * (shape.cacheByteCount + 512))
+      let o = try session.output(ScalarType(shape.qType), [rows, heads, shape.headDim])
+      var calls: [GPUCall] = []
+      let table = session.pages(lengths: shape.allLengths, pageSize: shape.pageSize)
+      let planned = try BatchDecode.plan(
+        shape: AttentionShape(
+          qoHeadCount: heads, kvHeadCount: shape.kvHeads, headDimQK: shape.headDim),
+        types: AttentionTypes(q: shape.qType, kv: shape.kvType, o: shape.qType), pages: table,
+        queriesPerRequest: shape.queries,
+        mask: AttentionMask(isCausal: true, windowLeft: shape.windowLeft), on: session.backend)
+      for _ in 0..<sets {
+        let q = try session.normal(shape.qType, [rows, heads, shape.headDim])
+        let pages = [table.greatestPage + 1, 2, shape.pageSize, shape.kvHeads, shape.headDim]
+        let kv = try session.normal(shape.kvType, pages)
+        let arguments = AttentionArguments(q: .packed(q), kv: .combined(kv), o: o)
+        calls.append { try planned.run(arguments, on: session.queue) }
+      }
+      return calls
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import ApusDSL
+import ApusIR
+import ApusKernels
+import ApusSimulator
+
+/// Runs the sample problem of a kernel in the simulator.
+enum SampleRun {
+  /// Runs it with a seed.
+  ///
+  /// - Parameter ir: the kernel's IR; launches of the sample that run another kernel build theirs.
+  static func run(
+    _ kernel: any SampledKernel, ir: KernelIR, target: Target, seed: UInt64
+  ) -> SimulationResult {
+    let sample = kernel.sample(seed: seed)
+    var memory = GlobalMemory()
+    let addresses = sample.buffers.map { buffer in
+      memory.bind(
+        buffer.name, bytes: buffer.bytes, isWritable: buffer.isWritable,
+        isWritten: buffer.isWritten)
+    }
+    let clock = ContinuousClock()
+    let start = clock.now
+    var findings: [String] = []
+    var instructions = 0
+    for launch in sample.launches(addresses) where launch.grid.blockCount > 0 {
+      do {
+        let code =
+          launch.kernel.symbol == ir.symbol
+          ? ir : Legalisation.run(try launch.kernel.build(for: target), target: target)
+        let report = Simulator(code, options: SimulationOptions(seed: seed)).run(
+          grid: GridSize(launch.grid.x, launch.grid.y, launch.grid.z),
+          arguments: try launch.values.map(argument), memory: &memory)
+        findings += report.errors.map(\.description)
+        instructions += report.instructionCount
+      } catch {
+        findings.append("\(error)")
+      }
+    }
+    if findings.isEmpty { findings = sample.check(memory.buffers.map(\.bytes)) }
+    return SimulationResult(
+      symbol: kernel.symbol, target: target.description, seed: seed, problem: sample.summary,
+      instructionCount: instructions, seconds: (clock.now - start).seconds, findings: findings)
+  }
+
+  /// A launch value as the simulator takes it.
+  private static func argument(_ value: LaunchValue) throws(UnboundValue) -> KernelArgument {
+    switch value {
+    case .u32(let number): .scalar(.u32(number))
+    case .s32(let number): .scalar(.s32(number))
+    case .u64(let number): .scalar(.u64(number))
+    case .f32(let number): .scalar(.f32(number))
+    case .pointer(let address): .pointer(address)
+    case .metadata, .workspace: throw UnboundValue()
+    case .tensorMap(let layout):
+      .tensorMap(
+        TensorMapDescription(
+          address: layout.address, elementByteCount: layout.element.byteCount,
+          sizes: layout.sizes, strides: layout.byteStrides, box: layout.box,
+          swizzle: layout.swizzle))
+    }
+  }
+
+  /// A sample that points into a plan, which it has none of.
+  private struct UnboundValue: Error, CustomStringConvertible {
+    var description: String {
+      "sample: launch values must be numbers, addresses or tensor maps; found one of a plan's "
+        + "metadata or workspace"
+    }
+  }
+}
