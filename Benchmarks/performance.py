@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 import chart
+import performance_gpu
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHART = "Documentation/Images/cpu-decode.svg"
@@ -36,11 +37,12 @@ class UnknownKind(Exception):
 def load(folder):
     """The newest result per kind as {key: (path, report)}; quick runs are no results.
 
-    Output of `apus demo --json` (DATE-demo.json) belongs to the README and is passed over.
+    Output of `apus demo --json` (DATE-demo.json) belongs to the README, tuning (DATE-…-tune.json) and
+    start-up times (DATE-start.json) to notes: they are passed over.
     """
     newest = {}
     for path in sorted(folder.rglob("*.json")):
-        if path.stem.endswith("-demo"):
+        if path.stem.endswith(("-demo", "-tune", "-start")):
             continue
         report = json.loads(path.read_text())
         kind = report.get("kind")
@@ -48,9 +50,14 @@ def load(folder):
             key = (kind, report["suite"])
         elif kind == "cpu-compare":
             key = (kind, "full" if report["isFull"] else "default")
+        elif kind == "apus-gpu-bench":
+            key = (kind, report["suite"])
+        elif kind == "gpu-bridge":
+            key = (kind, "prefill")
         else:
             raise UnknownKind(
-                f"performance: kind of {path.name} must be apus-bench or cpu-compare; found {kind}."
+                f"performance: kind of {path.name} must be apus-bench, cpu-compare, apus-gpu-bench or "
+                f"gpu-bridge; found {kind}."
             )
         if report["schema"] != 1:
             raise UnknownKind(
@@ -212,6 +219,7 @@ def render(root):
         lines += compare_section(path, report, root)
     for key in sorted(key for key in newest if key[0] == "apus-bench"):
         lines += bench_section(*newest[key], root)
+    lines += performance_gpu.sections(newest, root, table)
     if not newest:
         lines += [
             "No results are stored yet: `apus bench cpu --json FILE` and `Scripts/bench-compare` "

@@ -8,15 +8,14 @@ public struct Nvdisasm: Sendable, Hashable {
   /// The tool at a path.
   public init(path: String) { self.path = path }
 
-  /// The tool named by `APUS_NVDISASM`, else the first in `PATH`, else that of
-  /// `Scripts/ptxas-install nvdisasm` in the working directory; nil where there is none.
+  /// The tool named by `APUS_NVDISASM`, else the first in `PATH`; nil where there is
+  /// none. `Scripts/ptxas-install nvdisasm` fetches one and prints its path.
   public static func find(
     environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> Nvdisasm? {
-    findTool(
-      "nvdisasm", variable: "APUS_NVDISASM", folder: ".venv-nvdisasm/bin",
-      environment: environment
-    ).map { Nvdisasm(path: $0) }
+    findTool("nvdisasm", variable: "APUS_NVDISASM", environment: environment).map {
+      Nvdisasm(path: $0)
+    }
   }
 
   /// The tool that `find` gives, or an error that says how to get one.

@@ -11,14 +11,12 @@ public struct Ptxas: Sendable, Hashable {
   /// The tool at a path.
   public init(path: String) { self.path = path }
 
-  /// The tool named by `APUS_PTXAS`, else the first in `PATH`, else that of
-  /// `Scripts/ptxas-install` in the working directory; nil where there is none.
+  /// The tool named by `APUS_PTXAS`, else the first in `PATH`; nil where there is
+  /// none. `Scripts/ptxas-install` fetches one and prints its path.
   public static func find(
     environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> Ptxas? {
-    findTool(
-      "ptxas", variable: "APUS_PTXAS", folder: ".venv-ptxas/bin", environment: environment
-    ).map { Ptxas(path: $0) }
+    findTool("ptxas", variable: "APUS_PTXAS", environment: environment).map { Ptxas(path: $0) }
   }
 
   /// The tool that `find` gives, or an error that says how to get one.

@@ -44,13 +44,9 @@ func withTemporaryFolder<Result>(_ body: (URL) throws -> Result) throws -> Resul
   return try body(folder)
 }
 
-/// Finds a tool: by the variable, then in PATH, then in the given folder of the working directory.
-func findTool(
-  _ name: String, variable: String, folder: String, environment: [String: String]
-) -> String? {
+/// Finds a tool: by the variable, then in PATH.
+func findTool(_ name: String, variable: String, environment: [String: String]) -> String? {
   if let path = environment[variable], !path.isEmpty { return path }
-  let folders = (environment["PATH"] ?? "").split(separator: ":").map(String.init)
-  let local = FileManager.default.currentDirectoryPath + "/" + folder
-  return (folders + [local]).map { $0 + "/" + name }
+  return (environment["PATH"] ?? "").split(separator: ":").map { "\($0)/\(name)" }
     .first { FileManager.default.isExecutableFile(atPath: $0) }
 }

@@ -33,7 +33,7 @@ public func planWorkspaceSize(
 /// See `apus.h`.
 @_cdecl("apus_plan_describe")
 public func planDescribe(
-  _ plan: UInt64, _ text: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+  _ plan: UInt64, _ text: UnsafeMutablePointer<CChar>?, _ capacity: UInt,
   _ length: UnsafeMutablePointer<Int>?
 ) -> apus_status {
   perform { () throws(ApusError) in

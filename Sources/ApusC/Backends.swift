@@ -66,7 +66,7 @@ public func backendDestroy(_ backend: UInt64) -> apus_status {
 /// See `apus.h`.
 @_cdecl("apus_backend_name")
 public func backendName(
-  _ backend: UInt64, _ text: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+  _ backend: UInt64, _ text: UnsafeMutablePointer<CChar>?, _ capacity: UInt,
   _ length: UnsafeMutablePointer<Int>?
 ) -> apus_status {
   perform { () throws(ApusError) in
@@ -80,7 +80,16 @@ public func backendName(
 public func cudaDeviceCount(_ count: UnsafeMutablePointer<Int32>?) -> apus_status {
   perform { () throws(ApusError) in
     let count = try required(count, "count", "apus_cuda_device_count")
-    // A machine without a driver has no device.
-    count.pointee = Int32(clamping: (try? Driver.load().deviceCount()) ?? 0)
+    do throws(CUDAError) {
+      count.pointee = Int32(clamping: try Driver.load().deviceCount())
+    } catch {
+      // A machine without a driver, or whose driver finds no device (CUDA_ERROR_NO_DEVICE), has none.
+      guard error.kind == .driverMissing || error.code == 100 else {
+        throw .environment(
+          EnvironmentError(
+            operation: "apus_cuda_device_count", code: Int(error.code), text: error.description))
+      }
+      count.pointee = 0
+    }
   }
 }

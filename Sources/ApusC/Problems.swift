@@ -105,18 +105,26 @@ extension TensorReader {
     }
   }
 
+  /// 32 GiB of mask bits would be a count that was never set.
+  private static let greatestMaskByteCount = 1 << 32
+
   private func mask(_ source: apus_attention_problem) throws(ApusError) -> AttentionMask {
     var mask = AttentionMask(
       isCausal: source.is_causal != 0,
       windowLeft: source.has_window != 0 ? Int(source.window_left) : nil)
     if let bits = source.mask_bits {
-      guard (0...(1 << 40)).contains(source.mask_byte_count) else {
+      let offsets = RaggedIndptr(try integers(source.mask_indptr, "mask_indptr"))
+      guard source.mask_byte_count >= 0, offsets.end >= 0,
+        source.mask_byte_count >= offsets.end, offsets.end <= Self.greatestMaskByteCount
+      else {
         throw violation(
-          operation, "mask_byte_count must be in 0…2^40", found: "\(source.mask_byte_count)")
+          operation,
+          "mask_byte_count must hold the bytes of mask_indptr, at most "
+            + "\(Self.greatestMaskByteCount)",
+          found: "\(source.mask_byte_count) for \(offsets.end)")
       }
       mask.custom = CustomMask(
-        bytes: Array(UnsafeBufferPointer(start: bits, count: Int(source.mask_byte_count))),
-        byteIndptr: RaggedIndptr(try integers(source.mask_indptr, "mask_indptr")),
+        bytes: Array(UnsafeBufferPointer(start: bits, count: offsets.end)), byteIndptr: offsets,
         bitOrder: try bitOrder(source.mask_bit_order))
     }
     return mask

@@ -36,13 +36,13 @@ func required<Value>(
 
 /// Copies text into a caller's buffer, cut to its capacity and always terminated.
 func copyText(
-  _ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+  _ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: UInt,
   _ length: UnsafeMutablePointer<Int>?
 ) {
   let bytes = Array(text.utf8)
   length?.pointee = bytes.count
   guard let buffer, capacity > 0 else { return }
-  let count = min(bytes.count, capacity - 1)
+  let count = min(bytes.count, Int(clamping: capacity) - 1)
   for index in 0..<count { buffer[index] = CChar(bitPattern: bytes[index]) }
   buffer[count] = 0
 }

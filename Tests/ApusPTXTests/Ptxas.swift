@@ -7,7 +7,7 @@ extension Ptxas {
   /// Whether ptxas tests run; prints SKIP once where they do not.
   static let isAvailable: Bool = {
     if found == nil {
-      print("SKIP ptxas tests: no ptxas in APUS_PTXAS, PATH or .venv-ptxas; Scripts/ptxas-install")
+      print("SKIP ptxas tests: no ptxas in APUS_PTXAS or PATH; Scripts/ptxas-install")
     }
     return found != nil
   }()

@@ -152,6 +152,22 @@ static void attention(apus_backend backend) {
   expect(apus_attention_plan(backend, NULL, &plan), APUS_INVALID_ARGUMENT, "must be given",
          "no problem");
   padded_problem(&problem, indptr);
+  problem.split_size = INT64_MAX;
+  expect(apus_attention_plan(backend, &problem, &plan), APUS_OK, NULL, "the greatest split");
+  expect(apus_plan_destroy(plan), APUS_OK, NULL, "destroy");
+  problem.split_size = INT64_MIN;
+  expect(apus_attention_plan(backend, &problem, &plan), APUS_INVALID_ARGUMENT, "splitSize",
+         "the least split");
+  padded_problem(&problem, indptr);
+  problem.mask_bits = (const uint8_t *)"";
+  problem.mask_byte_count = INT64_MAX;
+  expect(apus_attention_plan(backend, &problem, &plan), APUS_INVALID_ARGUMENT, NULL,
+         "a mask without offsets");
+  padded_problem(&problem, indptr);
+  problem.qo_indptr.count = INT64_MAX;
+  expect(apus_attention_plan(backend, &problem, &plan), APUS_INVALID_ARGUMENT, "count in",
+         "a list that no memory holds");
+  padded_problem(&problem, indptr);
   expect(apus_attention_plan(backend, &problem, NULL), APUS_INVALID_ARGUMENT, "its result",
          "no place for the result");
   problem.qo_indptr.width = 5;
@@ -206,13 +222,12 @@ static void states(apus_backend backend) {
 
 static void caches(apus_backend backend) {
   enum { PAGES = 3, PAGE = 4, TOKENS = 2 };
-  tensor keys, values, kv;
+  tensor keys, values;
   make(&keys, 3, (int64_t[]){TOKENS, KV_HEADS, DIM}, 12);
   make(&values, 3, (int64_t[]){TOKENS, KV_HEADS, DIM}, 13);
   tensor k, v;
   make(&k, 4, (int64_t[]){PAGES, PAGE, KV_HEADS, DIM}, 14);
   make(&v, 4, (int64_t[]){PAGES, PAGE, KV_HEADS, DIM}, 15);
-  (void)kv;
   const int32_t page_indptr[] = {0, 2}, indices[] = {2, 0}, last[] = {2};
   const int32_t requests[] = {0, 0}, positions[] = {4, 5};
   apus_append_problem problem = APUS_INIT(apus_append_problem);

@@ -3,8 +3,10 @@ public import ApusCore
 /// An attention operator that was planned and can run any number of times: the common result of
 /// `SingleDecode`, `BatchDecode`, `SinglePrefill`, `BatchPrefill` and `MLADecode`.
 ///
-/// It is a value without mutable state; several threads may run it at once with distinct outputs and
-/// workspaces.
+/// It is a value. On the CPU several threads may run it at once with distinct outputs and workspaces;
+/// on a GPU its runs must follow each other, on one stream or ordered by events, because they share
+/// counters in the plan's device memory. Keep it until enqueued runs are done and as long as a graph
+/// that captured one is replayed.
 public struct PlannedAttention: Sendable, CustomStringConvertible {
   /// The operator's name in errors.
   public let operation: String

@@ -7,7 +7,7 @@ struct BenchGroup: ParsableCommand {
     abstract: "Measure the operators on this machine.",
     discussion: """
       `apus bench SUITE` measures the CPU (decode, prefill, append, mla, ops, or cpu for all; see \
-      `apus bench suite --help`), `apus bench gpu-…` a GPU.
+      `apus bench suite --help`), `apus bench gpu-…` a GPU. --json FILE stores the result.
       """,
     subcommands: [
       BenchCommand.self, GPUPrefillBench.self, GPUDecodeBench.self, GPUOperatorBench.self,

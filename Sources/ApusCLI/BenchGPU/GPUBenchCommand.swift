@@ -33,8 +33,10 @@ struct GPUBenchOptions: ParsableArguments {
       progress.show("[\(index + 1)/\(cases.count)] \(item.name)")
       do {
         results.append(try session.measure(item))
-      } catch let error as ApusError {
-        // What has no kernel, or does not fit this card, is part of the result.
+      } catch let error as ApusError where error.isRefusal {
+        // What has no kernel is part of the result.
+        failures.append(GPUBenchSkip(name: item.name, reason: "\(error)"))
+      } catch let error as CUDAError where error.code == GPUBenchSession.outOfMemory {
         failures.append(GPUBenchSkip(name: item.name, reason: "\(error)"))
       }
     }
@@ -64,6 +66,13 @@ extension GPUBenchOptions {
     } catch {
       throw BenchError.unwritable(path: path, text: error.localizedDescription)
     }
+  }
+}
+
+extension ApusError {
+  /// Whether the back end has no implementation.
+  fileprivate var isRefusal: Bool {
+    if case .unsupported = self { true } else { false }
   }
 }
 

@@ -33,7 +33,7 @@ extension GPUBenchSession {
     let limits = GPULimits(
       readBytesPerSecond: try streamRate(reads: 1, writes: false),
       copyBytesPerSecond: try streamRate(reads: 1, writes: true))
-    try dropOutputs()
+    dropTensors()
     return limits
   }
 }

@@ -13,8 +13,12 @@ final class GPUBenchSession {
   /// Takes times on `stream`.
   let timer: GPUTimer
   private var inputs = BenchInputs()
-  private var pools: [ElementType: GPUPool] = [:]
-  private var outputs: [OwnedBuffer] = []
+  /// 2²³ standard normal numbers of each type that was asked for.
+  private var sources: [ElementType: OwnedBuffer] = [:]
+  /// Memory of the case that is measured.
+  private var tensors: [OwnedBuffer] = []
+  /// Elements by which the next input starts later in its source: no two operands are equal.
+  private var rotation = 0
   /// Rates of streaming kernels in this session.
   var streamRates: [StreamKernel: Double] = [:]
   private let launched: LaunchedKernels
@@ -47,20 +51,41 @@ final class GPUBenchSession {
   var queue: ExecutionStream { .device(handle: stream.handle) }
   private var memory: MemorySpace { backend.memory }
 
-  /// Makes room for inputs of a type: operands of a suite are cut out of this pool.
-  func reserve(_ type: ElementType, byteCount: Int) throws {
-    if let pool = pools[type], pool.byteCount >= byteCount { return }
-    // Pools of large caches do not fit beside each other.
-    pools = pools.filter { $0.key != type && byteCount < 1 << 33 }
-    pools[type] = try GPUPool(type, byteCount: byteCount, inputs: &inputs, on: stream)
+  /// `CUDA_ERROR_OUT_OF_MEMORY`.
+  static let outOfMemory: Int32 = 2
+
+  /// A dense tensor of standard normal numbers in memory of its own: a source of 2²³ numbers, repeated
+  /// from another place for each tensor.
+  func normal(_ type: ElementType, _ shape: [Int]) throws -> TensorView {
+    let source = try source(type).buffer.view
+    let byteCount = shape.reduce(1, *) * type.byteCount
+    let owned = OwnedBuffer(
+      try DeviceBuffer(byteCount: max(byteCount, 16), in: stream.context))
+    // A prime number of elements, so that repetitions do not line up with rows.
+    rotation += 4099
+    var start = rotation * type.byteCount % source.byteCount
+    var offset = 0
+    while offset < byteCount {
+      let part = min(source.byteCount - start, byteCount - offset)
+      try stream.copy(
+        from: source.slice(at: start, byteCount: part),
+        to: owned.buffer.view.slice(at: offset, byteCount: part))
+      offset += part
+      start = 0
+    }
+    tensors.append(owned)
+    return view(owned.buffer.view, ScalarType(type), shape)
   }
 
-  /// A dense standard normal tensor.
-  func normal(_ type: ElementType, _ shape: [Int]) throws -> TensorView {
-    let count = shape.reduce(1, *) * type.byteCount
-    try reserve(type, byteCount: count)
-    guard let pool = pools[type] else { throw GPUBenchError.noPool(type) }
-    return view(try pool.take(byteCount: count), ScalarType(type), shape)
+  private func source(_ type: ElementType) throws -> OwnedBuffer {
+    if let source = sources[type] { return source }
+    let block = try inputs.normal(type, [1 << 23])
+    let owned = OwnedBuffer(
+      try DeviceBuffer(byteCount: block.byteCount, in: stream.context))
+    try block.withBytes { try stream.copy(from: $0, to: owned.buffer.view) }
+    try stream.synchronize()
+    sources[type] = owned
+    return owned
   }
 
   /// A dense output of its own memory; it starts as NaN.
@@ -69,7 +94,7 @@ final class GPUBenchSession {
     let buffer = try DeviceBuffer(byteCount: max(count, 16), in: stream.context)
     try stream.fill(buffer.view, byte: 0xFF)
     let result = view(buffer.view, type, shape)
-    outputs.append(OwnedBuffer(buffer))
+    tensors.append(OwnedBuffer(buffer))
     return result
   }
 
@@ -91,10 +116,10 @@ final class GPUBenchSession {
       DeviceView(address: UInt64(view.address), byteCount: view.byteCount), byte: 0)
   }
 
-  /// Frees the outputs of the last case.
-  func dropOutputs() throws {
-    try stream.synchronize()
-    outputs = []
+  /// Frees the tensors of the last case; a stream that failed has told so already.
+  func dropTensors() {
+    try? stream.synchronize()
+    tensors = []
   }
 
   /// Pages of requests of these lengths, each at least 1, in random order.
@@ -126,14 +151,11 @@ final class GPUBenchSession {
 
 /// What a GPU suite cannot do.
 enum GPUBenchError: Error, CustomStringConvertible {
-  /// Inputs of a type that no pool holds.
-  case noPool(ElementType)
   /// No case is left.
   case noCases(suite: String, filters: [String])
 
   var description: String {
     switch self {
-    case .noPool(let type): "apus bench: a pool must exist; found none for \(type)."
     case .noCases(let suite, let filters):
       "apus bench \(suite): --filter must leave a case; found none for \(filters)."
     }

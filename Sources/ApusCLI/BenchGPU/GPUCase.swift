@@ -41,6 +41,7 @@ struct GPUCase {
 extension GPUBenchSession {
   /// Runs a case by all its methods.
   func measure(_ item: GPUCase) throws -> GPUBenchResult {
+    defer { dropTensors() }
     let calls = try item.prepare(self)
     guard let first = calls.first else {
       throw GPUBenchError.noCases(suite: item.name, filters: [])
@@ -64,7 +65,6 @@ extension GPUBenchSession {
     if let reads = item.streamedReads {
       result.limitBytesPerSecond = try streamRate(reads: reads, writes: true)
     }
-    try dropOutputs()
     return result
   }
 }

@@ -99,7 +99,6 @@ enum GPUDecodeSuite {
     ) { session in
       let sets = GPUCase.inputSetCount(byteCount: shape.cacheByteCount)
       let (rows, heads) = (shape.batch * shape.queries, shape.qoHeads)
-      try session.reserve(shape.kvType, byteCount: sets * (shape.cacheByteCount + 512))
       let o = try session.output(ScalarType(shape.qType), [rows, heads, shape.headDim])
       var calls: [GPUCall] = []
       let table = session.pages(lengths: shape.allLengths, pageSize: shape.pageSize)

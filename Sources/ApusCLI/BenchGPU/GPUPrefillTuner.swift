@@ -26,6 +26,7 @@ struct GPUPrefillTuner {
     let launcher = session.backend.launcher
     try launcher.prepare(candidates.map(PrefillKernel.init), operation: "apus bench --tune")
     let arguments = try GPUPrefillSuite.arguments(shape, session)
+    defer { session.dropTensors() }
     let counter = try session.output(.u8, [DensePrefill.workspaceByteCount])
     try session.clear(counter)
     var results: [Result] = []
@@ -49,7 +50,6 @@ struct GPUPrefillTuner {
           burstTeraflops: Double(shape.flops) / samples.medianSeconds * 1e-12,
           sustainedTeraflops: Double(shape.flops) / sustained.seconds * 1e-12))
     }
-    try session.dropOutputs()
     return results.sorted { $0.sustainedTeraflops > $1.sustainedTeraflops }
   }
 

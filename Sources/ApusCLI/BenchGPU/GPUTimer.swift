@@ -84,8 +84,12 @@ struct GPUTimer {
     } catch {
       failure = error
     }
+    if let failure {
+      // The first failure is the one to report; ending the capture only clears the stream.
+      _ = try? stream.endCapture()
+      throw failure
+    }
     let captured = try stream.endCapture()
-    if let failure { throw failure }
     let graph = try captured.instantiate()
     for _ in 0..<2 { try graph.launch(on: stream) }
     try stream.synchronize()

@@ -165,11 +165,11 @@ struct AppendTarget {
     }
     let request = block.load(batchIndices[token])
     let position = block.load(positions[token])
-    let isWritten = request >= 0
+    let hasPlace = (request >= 0) & (position >= 0)
     // A skipped token looks nothing up: its request has no row.
     let page = block.variable(0, as: U32.self, "page")
     let ordinal = position / pageSize
-    block.when(isWritten) {
+    block.when(hasPlace) {
       let row = request.converted(to: U32.self)
       if let offsets {
         let entry = block.load(offsets[row]).converted(to: U64.self)
@@ -179,8 +179,9 @@ struct AppendTarget {
         block.assign(page, block.load(pages[start + ordinal.converted(to: U64.self)]))
       }
     }
+    // An entry of −1 is no page.
     return AppendPlace(
-      isWritten: isWritten, page: page.value.converted(to: U64.self),
+      isWritten: hasPlace & (page.value != 0xFFFF_FFFF), page: page.value.converted(to: U64.self),
       slot: (position - ordinal * pageSize).converted(to: U64.self))
   }
 }

@@ -25,6 +25,9 @@ struct DecodeOperands {
 
   // MARK: - Requirements
 
+  /// Strides of tensor maps are below this (cuTensorMapEncodeTiled).
+  private static let strideLimit = 1 << 40
+
   /// The first requirement that the tensors break.
   func refusal(_ kernel: DecodeKernel) -> String? {
     var rule = AccessRule()
@@ -32,6 +35,15 @@ struct DecodeOperands {
     rule.requireAligned("k", k, bytes: 16)
     rule.requireAligned("v", v, bytes: 16)
     rule.requireAligned("o", arguments.o, bytes: kernel.outputType == .f32 ? 16 : 8)
+    for (name, view) in [("k", k), ("v", v)] {
+      let axes = axes(view)
+      rule.require(
+        axes.token > 0 && axes.token < Self.strideLimit && axes.head > 0
+          && axes.head < Self.strideLimit && axes.outer >= 0,
+        "tokens and heads of \(name) must lie apart, by less than 2^40 bytes",
+        found: "strides \(view.strides)")
+    }
+    if rule.violation != nil { return rule.violation.map { "decode: \($0)" } }
     for (name, scale) in [("kScale", arguments.scales.k), ("vScale", arguments.scales.v)] {
       if case .tokenHead = scale {
         rule.require(false, "\(name) must be per tensor or head", found: "\(scale)")
@@ -56,8 +68,11 @@ struct DecodeOperands {
   /// Why tensor copies cannot read K and V where they lie.
   private func tensorMapRefusal(_ kernel: DecodeKernel) -> String? {
     guard kernel.loader == .tensorMap else { return "the plan has none" }
-    guard kernel.isPaged else { return nil }
     let (key, value) = (axes(k), axes(v))
+    for outer in [key.outer, value.outer] where !(1..<Self.strideLimit).contains(outer) {
+      return "requests must lie apart, by less than 2^40 bytes; found \(outer)"
+    }
+    guard kernel.isPaged else { return nil }
     for axes in [key, value] where axes.outer % (16 * axes.token) != 0 {
       return "pages must be whole multiples of 16 token strides apart; found \(axes.outer)"
     }

@@ -123,7 +123,7 @@ struct DecodeWork {
   var splitSteps: Int? {
     let options = problem.options
     if options.disablesSplitKV { return .max }
-    if let size = options.splitSize { return max(1, (size + stepTokens - 1) / stepTokens) }
+    if let size = options.splitSize { return (max(1, size) - 1) / stepTokens + 1 }
     // Splits of every row at the same keys, whatever else is in the batch.
     return options.isBatchInvariant ? 4096 / stepTokens : nil
   }

@@ -47,7 +47,15 @@ enum DecodeSelection {
     rule.require(
       !problem.options.isBatchInvariant || shape.kvHeadCount % 8 == 0,
       "batch invariance needs a multiple of 8 KV heads", found: "\(shape.kvHeadCount)")
-    return rule.violation.map { "decode: \($0)" }
+    rule.require(
+      longest < Int(Int32.max) - 64, "keys of a request must be below 2^31 - 64",
+      found: "\(longest)")
+    // The fewest rows of an item are 8, the smallest split is a step of 16 keys.
+    let violation =
+      rule.violation
+      ?? WorkListLimit.refusal(
+        problem, rows: 8, heads: shape.kvHeadCount, leastSplit: Int(Int32.max))
+    return violation.map { "decode: \($0)" }
   }
 
   /// P and q are rounded to at most 11 bits, results within a relative L2 error of 4·10⁻³.

@@ -37,6 +37,8 @@ public struct GeneralAttention: Sendable {
   static let leastSplit = 256
 
   /// Plans a validated problem.
+  ///
+  /// - Precondition: `refusal(of:)` is nil.
   public init(_ problem: AttentionProblem, target: Target) {
     self.problem = problem
     self.target = target
@@ -100,6 +102,12 @@ public struct GeneralAttention: Sendable {
       })
     metadata = lists.metadata
     workspaceByteCount = 4 * slots * shape.kvHeadCount * rows * (shape.headDimVO + 2) + 16
+  }
+
+  /// Why a validated problem is too large for the lists of a plan; nil for all others.
+  public static func refusal(of problem: AttentionProblem) -> String? {
+    WorkListLimit.refusal(problem, rows: 1, heads: 1, leastSplit: leastSplit)
+      .map { "general: \($0)" }
   }
 
   /// Keys of a split: more for requests with many rows, which have work enough without splits and

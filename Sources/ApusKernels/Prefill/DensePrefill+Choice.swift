@@ -20,23 +20,30 @@ public struct DensePrefillChoice: Sendable, Hashable {
 }
 
 extension DensePrefill {
-  /// The shipped configurations of a type, dimension and mask, the fastest for long contexts first.
+  /// The shipped configurations of a type, dimension and mask, that for long contexts first.
   ///
-  /// Measured on H200 at 16,384 tokens and 16 heads: sharing K and V in pairs of blocks wins by
-  /// 3 % where all tiles take the same time, and under a causal mask from 8,192 keys on; below,
-  /// the pair waits for its longer row. Ping-pong pays only where the exponentials are the
-  /// bottleneck (dimension 64). The maxima are pinned: where the assembler puts the wait moves with
-  /// any edit otherwise.
+  /// The table is that of `apus bench gpu-prefill --tune`, whose results are in `Benchmarks/Results`.
+  /// Long full attention runs in blocks of three consumer warpgroups with short key tiles; under a
+  /// causal mask such blocks wait for their longest row, and pairs of blocks that share K and V draw
+  /// least power on long contexts. Everything else runs in single blocks of two warpgroups. Ping-pong
+  /// pays only where the exponentials are the bottleneck (dimension 64).
   public static func shipped(
     _ element: ElementType, headDim: Int, isCausal: Bool, writesLSE: Bool
   ) -> [DensePrefillConfiguration] {
     let single = DensePrefillConfiguration(
       element, headDim: headDim, isCausal: isCausal, writesLSE: writesLSE,
-      pingPong: headDim == 64, pinnedSoftmax: .maxima)
+      pingPong: headDim == 64, pinnedSoftmax: headDim == 64 ? .maxima : .none)
     guard headDim == 128 else { return [single] }
-    var pair = single
-    pair.clusterSize = 2
-    return [pair, single]
+    var long = single
+    if isCausal {
+      long.clusterSize = 2
+      long.pinnedSoftmax = .maxima
+    } else {
+      long.tileQ = 192
+      long.tileKV = 80
+      long.queriesInRegisters = false
+    }
+    return [long, single]
   }
 
   /// The configuration for a problem: a pure function of the arguments.
@@ -63,8 +70,11 @@ extension DensePrefill {
     of candidate: DensePrefillConfiguration, _ problem: AttentionProblem,
     _ multiprocessorCount: Int
   ) -> String? {
-    guard candidate.clusterSize > 1 else { return nil }
     let (qo, kv) = (problem.qoLength(0), problem.kvLength(0))
+    if candidate.tileQ > 128, qo < 8192 {
+      return "blocks of \(candidate.tileQ) rows pay from 8192 query rows on; found \(qo)"
+    }
+    guard candidate.clusterSize > 1 else { return nil }
     if candidate.isCausal, kv < 8192 {
       return
         "a pair of blocks waits for its longer row: under a causal mask it pays from 8192 keys "

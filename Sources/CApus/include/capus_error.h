@@ -2,7 +2,7 @@
 #ifndef CAPUS_ERROR_H
 #define CAPUS_ERROR_H
 
-/* Keeps a copy of the text for the calling thread. A text that no memory can be had for is cut. */
+/* Keeps a copy of the text for the calling thread, cut to 4,095 bytes. */
 void capus_set_last_error(const char *text);
 /* The calling thread's text; empty if there was none. */
 const char *capus_last_error(void);

@@ -59,7 +59,7 @@ struct CatalogRow: Sendable {
   /// The assembler, or nil where there is none. A tool that is named and does not work is an error.
   static let assembler: Result<Assembler?, any Error> = Result {
     guard let tool = Ptxas.find() else {
-      print("SKIP ptxas: none in APUS_PTXAS, PATH or .venv-ptxas; Scripts/ptxas-install")
+      print("SKIP ptxas: none in APUS_PTXAS or PATH; Scripts/ptxas-install")
       return nil
     }
     let release = try tool.release()

@@ -53,12 +53,16 @@ import Testing
     #expect(odd.violations.count >= 6, "\(odd.violations)")
   }
 
-  @Test func `long full attention runs in pairs of blocks, short causal attention does not`() {
-    func chosen(_ problem: AttentionProblem) -> Int? {
-      DensePrefill.choose(problem, writesLSE: false, multiprocessorCount: 132)
-        .configuration?.clusterSize
+  @Test func `long contexts get configurations of their own`() {
+    func configuration(_ problem: AttentionProblem) -> DensePrefillConfiguration? {
+      DensePrefill.choose(problem, writesLSE: false, multiprocessorCount: 132).configuration
     }
-    #expect(chosen(problem(4096, 4096, batch: 4)) == 2)
+    func chosen(_ problem: AttentionProblem) -> Int? { configuration(problem)?.clusterSize }
+    #expect(configuration(problem(16384, 16384))?.tileQ == 192)
+    #expect(configuration(problem(4096, 4096, batch: 4))?.tileQ == 128)
+    #expect(configuration(problem(16384, 16384, isCausal: true))?.tileQ == 128)
+    #expect(configuration(problem(16384, 16384, headDim: 64))?.tileQ == 128)
+    #expect(chosen(problem(4096, 4096, batch: 4)) == 1)
     #expect(chosen(problem(4096, 4096, isCausal: true, batch: 4)) == 1)
     #expect(chosen(problem(16384, 16384, isCausal: true)) == 2)
     #expect(chosen(problem(128, 4096, batch: 4)) == 1)

@@ -14,6 +14,10 @@ internal import ApusKernels
 /// only enqueue. Tensors that the planned kernels cannot take (rows that are not aligned) go to the
 /// general kernels, which that first run compiles.
 ///
+/// A captured run of an operator without a plan keeps the lists (positions, pages) of its capture, and
+/// one back end has room for sixteen such lists. Runs of one plan must follow each other: they share
+/// counters in the plan's memory. A plan must outlive the runs and graphs that use it.
+///
 /// Any number of threads may use one back end. Its value may be copied: copies share compiled kernels.
 /// Runs of one plan must be ordered among themselves (by one stream, or events): decode counts in the
 /// plan's lists, and runs without a workspace of the caller share the plan's.

@@ -156,6 +156,8 @@ package final class CUDALauncher: DeviceRuntime {
           bug = try enqueue(batch, kernels, lists: 0, on: queue)
         case .host(let bytes):
           let lists = try staging.begin(bytes, on: queue)
+          // A large list's memory is freed in stream order, behind the launches.
+          defer { withExtendedLifetime(lists) {} }
           do throws(CUDAError) {
             bug = try enqueue(batch, kernels, lists: lists.address, on: queue)
           } catch {

@@ -127,7 +127,7 @@ final class StagingRing: Sendable {
       if !isCapturing { try stream.wait(for: slot.event) }
       try slot.send(bytes[...], to: slot.address, on: stream)
     } catch {
-      giveBack(slot)
+      giveBack(slot, isCaptured: isCapturing)
       throw error
     }
     return Lists(
@@ -151,7 +151,7 @@ final class StagingRing: Sendable {
       do throws(CUDAError) {
         try slot.send(part, to: large.buffer.address + UInt64(start), on: stream)
       } catch {
-        giveBack(slot)
+        giveBack(slot, isCaptured: isCapturing)
         throw error
       }
       try release(slot, isCaptured: isCapturing, on: stream)
@@ -200,7 +200,10 @@ final class StagingRing: Sendable {
     try slot.event.record(on: stream)
   }
 
-  private func giveBack(_ slot: Slot) {
-    state.withLock { $0.free.append(slot) }
+  /// Puts a slot back where it came from.
+  private func giveBack(_ slot: Slot, isCaptured: Bool = false) {
+    state.withLock { state in
+      if isCaptured { state.reserved.append(slot) } else { state.free.append(slot) }
+    }
   }
 }

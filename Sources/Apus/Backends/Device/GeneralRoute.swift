@@ -5,8 +5,8 @@ extension AttentionRoute.Family {
   /// Attention of any shape, type and option: what runs where no faster family does.
   static let general = AttentionRoute.Family(
     name: .general,
-    supported: { _ in "general: every validated problem" },
-    refusal: { _, _ in nil },
+    supported: { _ in "general: every validated problem of at most 2^24 work items" },
+    refusal: { problem, _ in GeneralAttention.refusal(of: problem) },
     make: { problem, runtime in
       let plan = GeneralAttention(problem, target: runtime.target)
       return AttentionRoute(
