@@ -51,16 +51,17 @@ extension GPUBenchSession {
       kvType: "\(item.kvType)", kernels: try symbols(of: first), bytes: item.bytes,
       flops: item.flops)
     if item.methods.contains(.burst) { result.burst = GPUSamples(try timer.burst(first)) }
-    if item.methods.contains(.sustained), let burst = result.burst {
-      let sustained = try timer.sustained(first, estimate: burst.medianSeconds)
-      result.sustainedSeconds = sustained.seconds
-      result.sustainedClockMHz = sustained.clockMHz
-    }
     if item.methods.contains(.graph) {
       let graph = try timer.graph(calls)
       result.graph = GPUSamples(graph.seconds)
       result.callsPerGraph = graph.callsPerGraph
       result.inputSets = calls.count
+    }
+    // Last, because it leaves the card hot.
+    if item.methods.contains(.sustained), let burst = result.burst {
+      let sustained = try timer.sustained(first, estimate: burst.medianSeconds)
+      result.sustainedSeconds = sustained.seconds
+      result.sustainedClockMHz = sustained.clockMHz
     }
     if let reads = item.streamedReads {
       result.limitBytesPerSecond = try streamRate(reads: reads, writes: true)
