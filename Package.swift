@@ -155,7 +155,8 @@ let package = Package(
       dependencies: ["ApusPlanner", "ApusCore", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "ApusCPUTests", dependencies: ["ApusCPU", "ApusCore", "ApusNumerics", "ApusTestSupport"],
+      name: "ApusCPUTests",
+      dependencies: ["ApusCPU", "ApusCore", "ApusNumerics", "ApusTestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "ApusTests",

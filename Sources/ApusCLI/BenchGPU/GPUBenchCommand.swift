@@ -42,7 +42,8 @@ struct GPUBenchOptions: ParsableArguments {
     }
     progress.clear()
     let report = GPUBenchReport(
-      suite: suite, isQuick: cases.count < all.count, date: ISO8601DateFormatter().string(from: Date()),
+      suite: suite, isQuick: cases.count < all.count,
+      date: ISO8601DateFormatter().string(from: Date()),
       commit: commit ?? BenchCommit.current, device: GPUDeviceInfo(session.device),
       method: GPUBenchReport.methodText, limits: try session.limits(), cases: results,
       skipped: failures)
