@@ -1,9 +1,11 @@
 internal import ApusDSL
 
-/// Every configuration that Apus ships: the rows of `apus kernels list`.
+/// The configurations that tests build, verify, assemble and simulate: the rows of
+/// `apus kernels list`.
 ///
-/// Each row is built, verified, assembled and simulated by tests; what is not listed never reaches a
-/// driver from an operator.
+/// They are the ones that common problems get, and the telling corners of each family. Other types,
+/// widths and features are the same code under another configuration, compiled when they are first
+/// asked for; conformance runs on random ones of them.
 public enum KernelCatalog {
   /// All rows, grouped by family.
   public static var all: [any ShippedKernel] {
