@@ -50,11 +50,13 @@ func checkDecode(
           sum += weights[token] * value / d
           absolute += weights[token] * value.magnitude / d
         }
-        // And o is rounded once to its type.
+        // At precision fast the weights of bf16 queries may be rounded to bf16, and o is rounded
+        // once to its type.
         compare(
           oValues[query + e], sum,
           bound: meanError(count: length, weightError: weightError) * absolute
-            + problem.types.o.unitRoundoff * sum.magnitude)
+            + ElementType.bf16.unitRoundoff * absolute + problem.types.o.unitRoundoff
+            * sum.magnitude)
       }
     }
   }
