@@ -28,16 +28,16 @@ struct GPUBenchOptions: ParsableArguments {
     let session = try GPUBenchSession(device: device)
     let progress = Progress()
     var results: [GPUBenchResult] = []
-    var failures: [GPUBenchSkip] = []
+    var failures: [BenchSkip] = []
     for (index, item) in cases.enumerated() {
       progress.show("[\(index + 1)/\(cases.count)] \(item.name)")
       do {
         results.append(try session.measure(item))
       } catch let error as ApusError where error.isRefusal {
         // What has no kernel is part of the result.
-        failures.append(GPUBenchSkip(name: item.name, reason: "\(error)"))
+        failures.append(BenchSkip(name: item.name, reason: "\(error)"))
       } catch let error as CUDAError where error.code == GPUBenchSession.outOfMemory {
-        failures.append(GPUBenchSkip(name: item.name, reason: "\(error)"))
+        failures.append(BenchSkip(name: item.name, reason: "\(error)"))
       }
     }
     progress.clear()

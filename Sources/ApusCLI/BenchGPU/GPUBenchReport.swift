@@ -26,7 +26,7 @@ struct GPUBenchReport: Codable, Sendable {
   /// Figures, in the order of running.
   var cases: [GPUBenchResult]
   /// What did not run, and why.
-  var skipped: [GPUBenchSkip]
+  var skipped: [BenchSkip]
 
   /// The words of `method`.
   static let methodText =
@@ -34,12 +34,6 @@ struct GPUBenchReport: Codable, Sendable {
     + "sustained: mean over 0.5 s after 0.5 s of the same load. graph: graphs of back-to-back calls "
     + "over inputs rotated past the L2, median of replays. Bytes count each operand once; flops are "
     + "4·b·h·sq·skv·d, half of it when causal."
-}
-
-/// A case that did not run.
-struct GPUBenchSkip: Codable, Sendable, Hashable {
-  var name: String
-  var reason: String
 }
 
 /// The card that figures were measured on.
