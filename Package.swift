@@ -26,9 +26,13 @@ let package = Package(
     // L0: C micro-kernels, one file per instruction set.
     .target(name: "CApusSIMD"),
 
+    // L0: a lock that sanitizers see.
+    .target(name: "ApusThreads", swiftSettings: settings),
+
     // L0 and L2: the CUDA driver's declarations and the runtime over it.
     .target(name: "CApusDriver"),
-    .target(name: "ApusCUDA", dependencies: ["CApusDriver"], swiftSettings: settings),
+    .target(
+      name: "ApusCUDA", dependencies: ["CApusDriver", "ApusThreads"], swiftSettings: settings),
 
     // L1: numbers and the contract.
     .target(name: "ApusNumerics", swiftSettings: settings),
@@ -66,7 +70,8 @@ let package = Package(
     .target(
       name: "ApusReference", dependencies: ["ApusCore", "ApusNumerics"], swiftSettings: settings),
     .target(
-      name: "ApusCPU", dependencies: ["ApusCore", "ApusNumerics", "ApusPlanner", "CApusSIMD"],
+      name: "ApusCPU",
+      dependencies: ["ApusCore", "ApusNumerics", "ApusPlanner", "ApusThreads", "CApusSIMD"],
       swiftSettings: settings),
     .target(name: "ApusIO", dependencies: ["ApusNumerics"], swiftSettings: settings),
 
@@ -75,14 +80,15 @@ let package = Package(
       name: "Apus",
       dependencies: [
         "ApusNumerics", "ApusCore", "ApusPlanner", "ApusCPU", "ApusKernels", "ApusDSL", "ApusIR",
-        "ApusPTX", "ApusSimulator", "ApusCUDA", .product(name: "Logging", package: "swift-log"),
+        "ApusPTX", "ApusSimulator", "ApusCUDA", "ApusThreads",
+        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
 
     // L6: the C ABI: its header, and its functions.
     .target(name: "CApus"),
     .target(
-      name: "ApusC", dependencies: ["Apus", "ApusCUDA", "ApusNumerics", "CApus"],
+      name: "ApusC", dependencies: ["Apus", "ApusCUDA", "ApusNumerics", "ApusThreads", "CApus"],
       swiftSettings: settings),
 
     // L6: the conformance suite and the faces.
@@ -90,6 +96,7 @@ let package = Package(
       name: "ApusConformance",
       dependencies: [
         "Apus", "ApusNumerics", "ApusCore", "ApusPlanner", "ApusReference", "ApusCUDA",
+        "ApusThreads",
       ],
       swiftSettings: settings),
     .executableTarget(
@@ -97,7 +104,7 @@ let package = Package(
       dependencies: [
         "Apus", "ApusConformance", "ApusCore", "ApusCPU", "ApusIO", "ApusNumerics", "ApusPlanner",
         "ApusReference", "ApusKernels", "ApusDSL", "ApusIR", "ApusPTX", "ApusSimulator",
-        "ApusCUDA", "ApusAssembler",
+        "ApusCUDA", "ApusAssembler", "ApusThreads",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -109,14 +116,14 @@ let package = Package(
       path: "Tests/ApusTestSupport", swiftSettings: settings),
     // A CUDA driver in memory, and the checks of a real one, which the executable runs on a GPU.
     .target(
-      name: "ApusCUDATestSupport", dependencies: ["ApusCUDA", "CApusDriver"],
+      name: "ApusCUDATestSupport", dependencies: ["ApusCUDA", "ApusThreads", "CApusDriver"],
       path: "Tests/ApusCUDATestSupport", swiftSettings: settings),
     .executableTarget(
       name: "ApusGPUCheck", dependencies: ["ApusCUDA", "ApusCUDATestSupport"],
       path: "Tests/ApusGPUCheck", swiftSettings: settings),
     .testTarget(
       name: "ApusCUDATests",
-      dependencies: ["ApusCUDA", "ApusCUDATestSupport", "CApusDriver"],
+      dependencies: ["ApusCUDA", "ApusCUDATestSupport", "ApusThreads", "CApusDriver"],
       swiftSettings: settings),
     .testTarget(
       name: "ApusIRTests", dependencies: ["ApusIR", "ApusNumerics", "ApusTestSupport"],
@@ -147,9 +154,11 @@ let package = Package(
       name: "ApusKernelsTests",
       dependencies: [
         "ApusKernels", "ApusDSL", "ApusIR", "ApusCore", "ApusNumerics", "ApusPTX", "ApusSimulator",
-        "ApusAssembler", "ApusReference", "ApusTestSupport",
+        "ApusAssembler", "ApusReference", "ApusThreads", "ApusTestSupport",
       ],
       exclude: ["Golden"], swiftSettings: settings),
+    .testTarget(
+      name: "ApusThreadsTests", dependencies: ["ApusThreads"], swiftSettings: settings),
     .testTarget(
       name: "ApusPlannerTests",
       dependencies: ["ApusPlanner", "ApusCore", "ApusNumerics", "ApusTestSupport"],
@@ -162,7 +171,8 @@ let package = Package(
       name: "ApusTests",
       dependencies: [
         "Apus", "ApusCore", "ApusCPU", "ApusNumerics", "ApusKernels", "ApusDSL", "ApusIR",
-        "ApusSimulator", "ApusCUDA", "ApusCUDATestSupport", "ApusConformance", "ApusTestSupport",
+        "ApusSimulator", "ApusCUDA", "ApusCUDATestSupport", "ApusConformance", "ApusThreads",
+        "ApusTestSupport",
       ],
       swiftSettings: settings),
     .testTarget(

@@ -1,5 +1,5 @@
 internal import Apus
-internal import Synchronization
+internal import ApusThreads
 
 /// Objects behind numbers: a handle that was destroyed or never made is found out, never followed.
 ///
@@ -10,7 +10,7 @@ final class HandleTable<Object: Sendable>: Sendable {
     var next: UInt64 = 1
   }
 
-  private let entries = Mutex(Entries())
+  private let entries = Lock(Entries())
   private let kind: String
 
   /// A table of things called `kind` in errors.

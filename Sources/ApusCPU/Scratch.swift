@@ -1,3 +1,4 @@
+internal import ApusThreads
 internal import CApusSIMD
 
 /// Sizes of the buffers that one thread needs for tiles of a problem.

@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import ApusThreads
 
 /// An initialised driver: its functions, its version, and who hears of its events.
 public final class Driver: Sendable {
@@ -7,7 +7,7 @@ public final class Driver: Sendable {
   /// The newest CUDA version that the driver supports.
   public let version: DriverVersion
   private let observer: @Sendable (DriverEvent) -> Void
-  private let properties = Mutex<[Int32: DeviceProperties]>([:])
+  private let properties = Lock<[Int32: DeviceProperties]>([:])
 
   /// Loads and initialises the machine's driver.
   ///

@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import ApusThreads
 
 /// Values that are expensive to make, one per key and context: compiled kernels.
 ///
@@ -14,13 +14,13 @@ public final class ModuleCache<Key: Hashable & Sendable, Value: Sendable>: Senda
 
   private final class Entry: Sendable {
     let context: Context
-    let value = Mutex<Value?>(nil)
+    let value = Lock<Value?>(nil)
 
     /// The context is kept, so that its handle cannot come to mean another one.
     init(context: Context) { self.context = context }
   }
 
-  private let entries = Mutex<[Slot: Entry]>([:])
+  private let entries = Lock<[Slot: Entry]>([:])
 
   /// An empty cache.
   public init() {}
@@ -56,7 +56,7 @@ public final class ModuleCache<Key: Hashable & Sendable, Value: Sendable>: Senda
     _ keys: [Key], in context: Context, threadCount: Int,
     make: @Sendable (Key) throws(Failure) -> Value
   ) -> [(key: Key, error: Failure)] {
-    let failures = Mutex<[Int: Failure]>([:])
+    let failures = Lock<[Int: Failure]>([:])
     withThreads(min(threadCount, keys.count), indices: keys.count) { index in
       do throws(Failure) {
         _ = try value(for: keys[index], in: context) { () throws(Failure) -> Value in

@@ -1,13 +1,13 @@
-internal import Synchronization
+internal import ApusThreads
 
 /// Counts the cases that run each kernel: hand `record` to a back end that tells of its launches, and
 /// the counter to `Suite`.
 public final class KernelCounter: Sendable {
-  private let counts = Mutex<[String: Int]>([:])
+  private let counts = Lock<[String: Int]>([:])
 
   /// Symbols of one case.
   private final class Box: Sendable {
-    let symbols = Mutex<Set<String>>([])
+    let symbols = Lock<Set<String>>([])
   }
 
   /// The case that this thread runs.

@@ -1,7 +1,7 @@
 public import Apus
 internal import ApusCUDA
 public import ApusCore
-internal import Synchronization
+internal import ApusThreads
 
 /// A CUDA back end for operands in host memory: each call copies its operands to the device, runs, and
 /// copies them back.
@@ -135,7 +135,7 @@ struct StagedSpans {
 /// Device memory that calls borrow: one arena for each call at a time.
 private final class ArenaPool: Sendable {
   private let device: CUDABackend
-  private let free = Mutex<[Arena]>([])
+  private let free = Lock<[Arena]>([])
 
   init(_ device: CUDABackend) { self.device = device }
 

@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import ApusThreads
 
 #if canImport(Glibc)
   internal import Glibc
@@ -60,13 +60,13 @@ public final class FakeDriver: Sendable {
   /// What the machine has.
   public let configuration: Configuration
   let injection: Injection?
-  private let state: Mutex<FakeState>
+  private let state: Lock<FakeState>
 
   /// A driver in which nothing has happened.
   public init(_ configuration: Configuration = Configuration(), injection: Injection? = nil) {
     self.configuration = configuration
     self.injection = injection
-    state = Mutex(FakeState(configuration: configuration))
+    state = Lock(FakeState(configuration: configuration))
   }
 
   deinit {

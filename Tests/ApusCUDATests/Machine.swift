@@ -1,6 +1,6 @@
 import ApusCUDA
 import ApusCUDATestSupport
-import Synchronization
+import ApusThreads
 
 /// A driver over a fake, with the events that it reported.
 struct Machine: Sendable {
@@ -30,7 +30,7 @@ struct Machine: Sendable {
 
 /// Events in the order in which they were reported.
 final class EventLog: Sendable {
-  private let stored = Mutex<[DriverEvent]>([])
+  private let stored = Lock<[DriverEvent]>([])
 
   func append(_ event: DriverEvent) { stored.withLock { $0.append(event) } }
 

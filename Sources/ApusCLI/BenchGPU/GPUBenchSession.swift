@@ -2,7 +2,7 @@ internal import Apus
 internal import ApusCUDA
 internal import ApusKernels
 internal import ApusNumerics
-internal import Synchronization
+internal import ApusThreads
 
 /// One device, its stream and the memory that a suite's cases share.
 final class GPUBenchSession {
@@ -25,7 +25,7 @@ final class GPUBenchSession {
 
   /// Symbols of the kernels that were launched since they were asked for.
   private final class LaunchedKernels: Sendable {
-    let symbols = Mutex<[String]>([])
+    let symbols = Lock<[String]>([])
   }
 
   /// A class around a buffer, so that an array can hold it.

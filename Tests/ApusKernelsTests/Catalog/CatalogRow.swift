@@ -3,9 +3,9 @@ import ApusDSL
 import ApusIR
 import ApusKernels
 import ApusPTX
+import ApusThreads
 import Dispatch
 import Foundation
-import Synchronization
 import Testing
 
 /// A row of the catalogue on one of its targets: its IR, its PTX and what the assembler makes of it.
@@ -73,7 +73,7 @@ struct CatalogRow: Sendable {
   static let all: Result<[CatalogRow], any Error> = Result {
     let assembler = try Self.assembler.get()
     let jobs = chosen
-    let results = Mutex<[Int: Result<CatalogRow, any Error>]>([:])
+    let results = Lock<[Int: Result<CatalogRow, any Error>]>([:])
     DispatchQueue.concurrentPerform(iterations: jobs.count) { index in
       let (kernel, target) = jobs[index]
       let row = Result { try CatalogRow(kernel, target, assembler) }

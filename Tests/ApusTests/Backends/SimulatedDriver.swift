@@ -5,7 +5,7 @@ import ApusDSL
 import ApusIR
 import ApusKernels
 import ApusSimulator
-import Synchronization
+import ApusThreads
 
 /// A CUDA machine without a GPU: the driver in memory, whose launches the simulator executes.
 ///
@@ -39,8 +39,8 @@ final class SimulatedDriver: Sendable {
 
 /// Kernels that were compiled, as the fake driver runs them.
 private final class SimulatedKernels: Sendable {
-  private let known = Mutex<[String: FakeKernel]>([:])
-  let errors = Mutex<[String]>([])
+  private let known = Lock<[String: FakeKernel]>([:])
+  let errors = Lock<[String]>([])
 
   subscript(symbol: String) -> FakeKernel? { known.withLock { $0[symbol] } }
 

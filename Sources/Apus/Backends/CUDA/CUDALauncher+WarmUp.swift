@@ -2,8 +2,8 @@ internal import ApusCUDA
 package import ApusCore
 internal import ApusDSL
 package import ApusKernels
+internal import ApusThreads
 internal import Logging
-internal import Synchronization
 
 /// What a warm-up made of one kernel.
 package struct KernelWarmUp: Sendable {
@@ -114,7 +114,7 @@ extension CUDALauncher {
 
 /// Reports of a warm-up's threads.
 private final class KernelReports: Sendable {
-  private let made = Mutex<[String: KernelWarmUp]>([:])
+  private let made = Lock<[String: KernelWarmUp]>([:])
 
   func add(_ symbol: String, _ nanoseconds: UInt64, _ outcome: KernelWarmUp.Outcome) {
     made.withLock {

@@ -1,5 +1,5 @@
 internal import ApusCUDA
-internal import Synchronization
+internal import ApusThreads
 
 #if canImport(Glibc)
   internal import Glibc
@@ -81,7 +81,7 @@ final class StagingRing: Sendable {
     var captured: [Slot] = []
   }
 
-  private let state: Mutex<State>
+  private let state: Lock<State>
 
   /// Lists on the device, until `finish`.
   struct Lists {
@@ -110,7 +110,7 @@ final class StagingRing: Sendable {
       }
       return slots
     }
-    state = Mutex(
+    state = Lock(
       State(
         free: Array(slots[..<Self.slotCount]), reserved: Array(slots[Self.slotCount...])))
   }

@@ -1,7 +1,7 @@
 internal import ApusCore
 internal import ApusDSL
 internal import ApusKernels
-internal import Synchronization
+internal import ApusThreads
 
 /// An attention plan of a device back end: the chosen kernels, their lists in device memory, and a
 /// workspace for callers that bring none.
@@ -36,7 +36,7 @@ final class DeviceAttentionPlan: AttentionPlan {
   let first: Placed
   /// Families that compute it too, the fastest first, without that of `first`.
   private let others: [AttentionRoute.Family]
-  private let fallbacks = Mutex<[AttentionRoute.FamilyName: Placed]>([:])
+  private let fallbacks = Lock<[AttentionRoute.FamilyName: Placed]>([:])
 
   /// Tensors of a run and its workspace: equal keys are equal launches.
   struct RunKey: Hashable, Sendable {
@@ -52,7 +52,7 @@ final class DeviceAttentionPlan: AttentionPlan {
 
   /// Encoded runs that are kept: those of a model's layers over a plan.
   private static let packedLimit = 256
-  private let packed = Mutex<[RunKey: PackedRun]>([:])
+  private let packed = Lock<[RunKey: PackedRun]>([:])
 
   /// The encoded launches of a run that was made before with the same tensors.
   func packedRun(_ key: RunKey) -> PackedRun? { packed.withLock { $0[key] } }

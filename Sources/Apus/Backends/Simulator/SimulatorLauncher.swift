@@ -3,7 +3,7 @@ internal import ApusDSL
 package import ApusIR
 package import ApusKernels
 internal import ApusSimulator
-internal import Synchronization
+internal import ApusThreads
 
 /// Runs kernels in the simulator, on host memory.
 ///
@@ -15,7 +15,7 @@ package final class SimulatorLauncher: DeviceRuntime {
   package let target: Target
   /// Decides the interleaving of warps and the order of asynchronous completions.
   package let seed: UInt64
-  private let simulators = Mutex<[KernelKey: Simulator]>([:])
+  private let simulators = Lock<[KernelKey: Simulator]>([:])
 
   /// `simulator`.
   package var name: String { "simulator" }
