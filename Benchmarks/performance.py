@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes PERFORMANCE.md and its charts from the newest results of each kind.
+"""Writes PERFORMANCE.md, its charts and the figures of README.md from the newest results of each kind.
 
 Every figure on the page comes from a file under Benchmarks/Results; prose without a file behind it
 has no place there. `--check` fails when a committed page or chart differs from what would be written.
@@ -12,6 +12,7 @@ import sys
 
 import chart
 import performance_gpu
+import readme
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHART = "Documentation/Images/cpu-decode.svg"
@@ -227,6 +228,10 @@ def render(root):
             "",
         ]
     files["PERFORMANCE.md"] = "\n".join(lines).rstrip("\n") + "\n"
+    page = root / readme.PAGE
+    if page.exists():
+        figures = readme.figures(newest, root, table, CHART if CHART in files else None)
+        files[readme.PAGE] = readme.replaced(page.read_text(), figures)
     return files
 
 
@@ -247,7 +252,7 @@ def main():
     options = parser.parse_args()
     try:
         files = render(options.root)
-    except UnknownKind as error:
+    except (UnknownKind, readme.MissingMark) as error:
         sys.exit(str(error))
     if options.check:
         names = stale(options.root, files)

@@ -69,6 +69,27 @@ def source(path, report, root, more=""):
     ]
 
 
+def prefill_ratio(case, cudnn, cell):
+    """Our rate over the best peer's, both relative to cuDNN of their own run; None without either."""
+    peer, then = best(cell, (CUDNN,)), cell.get(CUDNN)
+    if not (peer and then and cudnn and case.get("graph")):
+        return None
+    return median(cudnn["graph"]) / median(case["graph"]) / (then["ms"] / peer["ms"])
+
+
+def decode_ratio(case, peer, read, then):
+    """Our rate over a peer's, both relative to the read-only kernel of their own run."""
+    seconds = median(case.get("graph"))
+    if not (peer and read and then and seconds):
+        return None
+    return (case["bytes"] / seconds / read) / (peer["tbps"] / then)
+
+
+def decode_peer(case, cells):
+    """The fastest recorded peer of a decode cell."""
+    return best(cells.get(("decode", case["tag"], f"q={case['qType']} kv={case['kvType']}"), {}))
+
+
 def prefill(path, report, root, bridge, table):
     """Dense prefill beside cuDNN of the same run and the best recorded peer."""
     cells, _ = load_peers(root)
@@ -87,13 +108,10 @@ def prefill(path, report, root, bridge, table):
         flops = case["flops"]
         cudnn = now.get(case["tag"]) if case["qType"] == "bf16" else None
         cell = cells.get(("prefill", case["tag"], case["qType"]), {})
-        peer, then = best(cell, (CUDNN,)), cell.get(CUDNN)
-        ratio = "–"
-        if peer and then and cudnn and case.get("graph"):
-            ours = median(cudnn["graph"]) / median(case["graph"])
-            value = ours / (then["ms"] / peer["ms"])
+        peer = best(cell, (CUDNN,))
+        value = prefill_ratio(case, cudnn, cell)
+        if value:
             ratios.append(value)
-            ratio = f"**{value:.2f}**"
         rows.append(
             [
                 f"`{case['tag']} {case['qType']}`", rate(flops, median(case.get("burst"))),
@@ -101,7 +119,8 @@ def prefill(path, report, root, bridge, table):
                 rate(flops, median(cudnn["burst"])) if cudnn else "–",
                 rate(flops, cudnn.get("sustainedSeconds")) if cudnn else "–",
                 rate(flops, median(cudnn["graph"])) if cudnn else "–",
-                f"{peer['tflops']:.0f} {peer['peer']}" if peer else "–", ratio,
+                f"{peer['tflops']:.0f} {peer['peer']}" if peer else "–",
+                f"**{value:.2f}**" if value else "–",
             ]
         )
     header = ["case", "burst", "sustained", "graph", "cuDNN burst", "cuDNN sustained", "cuDNN graph"]
@@ -126,17 +145,16 @@ def decode(path, report, root, table):
     for case in report["cases"]:
         seconds = median(case.get("graph"))
         types = f"q={case['qType']} kv={case['kvType']}"
-        peer = best(cells.get(("decode", case["tag"], types), {}))
-        ratio = "–"
-        if peer and read and then and seconds:
-            value = (case["bytes"] / seconds / read) / (peer["tbps"] / then)
+        peer = decode_peer(case, cells)
+        value = decode_ratio(case, peer, read, then)
+        if value:
             ratios.append(value)
-            ratio = f"**{value:.2f}**"
         rows.append(
             [
                 f"`{case['tag']} {types}`", micros(seconds), rate(case["bytes"], seconds, 2),
                 f"{case['bytes'] / read / seconds * 100:.0f} %" if read and seconds else "–",
-                f"{peer['ms'] * 1e3:.1f} {peer['peer']}" if peer else "–", ratio,
+                f"{peer['ms'] * 1e3:.1f} {peer['peer']}" if peer else "–",
+                f"**{value:.2f}**" if value else "–",
             ]
         )
     lines += table(["case", "µs", "TB/s", "of read", "peer", "bridged"], rows) + [""]

@@ -7,6 +7,7 @@ import unittest
 import xml.etree.ElementTree
 
 import performance
+import readme
 
 MACHINE = {"cpuModel": "A & B <CPU>", "coreCount": 2, "operatingSystem": "OS 1"}
 LIMITS = {"readBytesPerSecond": 40e9, "fmaFlopsPerSecond": 200e9}
@@ -135,6 +136,23 @@ class PerformanceTests(unittest.TestCase):
         self.assertEqual(performance.stale(self.root, files), ["PERFORMANCE.md"])
         (self.results / "a.json").unlink()
         self.assertIn(performance.CHART, performance.stale(self.root, performance.render(self.root)))
+
+    def test_figures_of_the_readme_stand_between_its_marks(self):
+        self.put("a.json", compare("2026-01-03T00:00:00Z", 0.002))
+        page = self.root / readme.PAGE
+        page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+        text = performance.render(self.root)[readme.PAGE]
+        self.assertTrue(text.startswith("before\n") and text.endswith("\nafter\n"))
+        self.assertNotIn("old", text)
+        self.assertIn(performance.CHART, text)
+        self.assertIn(
+            "| CPU decode, bf16, 1 shapes | 50 % of the read bandwidth | 8.0 × PyTorch |", text
+        )
+
+    def test_a_readme_without_marks_is_refused(self):
+        (self.root / readme.PAGE).write_text(f"{readme.END}{readme.BEGIN}")
+        with self.assertRaisesRegex(readme.MissingMark, "in this order"):
+            performance.render(self.root)
 
 
 if __name__ == "__main__":
