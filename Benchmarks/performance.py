@@ -11,11 +11,14 @@ import pathlib
 import sys
 
 import chart
+import chart_gpu
 import performance_gpu
 import readme
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHART = "Documentation/Images/cpu-decode.svg"
+DECODE_CHART = "Documentation/Images/gpu-decode.svg"
+PREFILL_CHART = "Documentation/Images/gpu-prefill.svg"
 TYPES = ["f32", "f16", "bf16", "e4m3", "e5m2"]
 INTRODUCTION = """# Performance
 
@@ -206,6 +209,28 @@ def bench_section(path, report, root):
     return lines
 
 
+def gpu_charts(newest, root):
+    """Charts of the newest GPU results that there are."""
+    charts = {}
+    if ("apus-gpu-bench", "gpu-decode") in newest:
+        report = newest[("apus-gpu-bench", "gpu-decode")][1]
+        charts[DECODE_CHART] = chart_gpu.decode_chart(report, root)
+    if ("apus-gpu-bench", "gpu-prefill") in newest:
+        bridge = newest.get(("gpu-bridge", "prefill"), (None, None))[1]
+        report = newest[("apus-gpu-bench", "gpu-prefill")][1]
+        charts[PREFILL_CHART] = chart_gpu.prefill_chart(report, bridge, root)
+    return {name: svg for name, svg in charts.items() if svg}
+
+
+def title(name):
+    """What a chart shows, for those who do not see it."""
+    return {
+        CHART: "Decode on the CPU: Apus, PyTorch and the read bandwidth",
+        DECODE_CHART: "Decode on the GPU: Apus and the fastest peer, as part of the read limit",
+        PREFILL_CHART: "Prefill on the GPU: Apus and the fastest peer, TFLOP/s",
+    }[name]
+
+
 def render(root):
     """All files as {relative path: text}."""
     newest = load(root / "Benchmarks/Results")
@@ -215,11 +240,15 @@ def render(root):
         svg = chart.decode_chart(compares[0][1])
         if svg:
             files[CHART] = svg
-            lines += [f"![Decode on the CPU: Apus, PyTorch and the read bandwidth]({CHART})", ""]
+            lines += [f"![{title(CHART)}]({CHART})", ""]
+    charts = gpu_charts(newest, root)
+    files |= charts
     for path, report in compares:
         lines += compare_section(path, report, root)
     for key in sorted(key for key in newest if key[0] == "apus-bench"):
         lines += bench_section(*newest[key], root)
+    if charts:
+        lines += [f"![{title(name)}]({name})" for name in charts] + [""]
     lines += performance_gpu.sections(newest, root, table)
     if not newest:
         lines += [
@@ -230,14 +259,15 @@ def render(root):
     files["PERFORMANCE.md"] = "\n".join(lines).rstrip("\n") + "\n"
     page = root / readme.PAGE
     if page.exists():
-        figures = readme.figures(newest, root, table, CHART if CHART in files else None)
+        shown = [(title(name), name) for name in (CHART, *charts) if name in files]
+        figures = readme.figures(newest, root, table, shown)
         files[readme.PAGE] = readme.replaced(page.read_text(), figures)
     return files
 
 
 def stale(root, files):
     """Names of files that differ from what would be written."""
-    names = set(files) | {CHART}
+    names = set(files) | {CHART, DECODE_CHART, PREFILL_CHART}
     return sorted(
         name for name in names
         if (root / name).exists() != (name in files)

@@ -108,12 +108,12 @@ def gpu_rows(newest, root):
     return rows
 
 
-def figures(newest, root, table, chart):
-    """Everything between the comments."""
+def figures(newest, root, table, charts):
+    """Everything between the comments; `charts` are pairs of title and file."""
     rows = cpu_rows(newest) + gpu_rows(newest, root)
     lines = []
-    if chart:
-        lines += [f"![Decode on the CPU: Apus, PyTorch and the read bandwidth]({chart})", ""]
+    for title, name in charts:
+        lines += [f"![{title}]({name})", ""]
     if rows:
         lines += table(["work", "of the limit", "beside others"], rows) + [""]
     return "\n".join(lines)

@@ -6,7 +6,9 @@ import tempfile
 import unittest
 import xml.etree.ElementTree
 
+import chart_gpu
 import performance
+import performance_gpu as gpu
 import readme
 
 MACHINE = {"cpuModel": "A & B <CPU>", "coreCount": 2, "operatingSystem": "OS 1"}
@@ -148,6 +150,39 @@ class PerformanceTests(unittest.TestCase):
         self.assertIn(
             "| CPU decode, bf16, 1 shapes | 50 % of the read bandwidth | 8.0 × PyTorch |", text
         )
+
+    def test_gpu_charts_show_ours_beside_the_peers(self):
+        peers = self.root / gpu.PEERS
+        peers.parent.mkdir(parents=True)
+        rows = [
+            {"peer": "triton", "op": "read_only", "tbps": 4.0},
+            {"peer": "p", "op": "decode", "tag": "t", "dtype": "q=bf16 kv=bf16", "ms": 1, "tbps": 2.0},
+            {"peer": gpu.CUDNN, "op": "prefill", "tag": "t", "dtype": "bf16", "ms": 2, "tflops": 500},
+            {"peer": "p", "op": "prefill", "tag": "t", "dtype": "bf16", "ms": 1, "tflops": 1000},
+        ]
+        peers.write_text("\n".join(json.dumps(row) for row in rows))
+        case = {
+            "tag": "t", "qType": "bf16", "kvType": "bf16", "bytes": 3e9, "flops": 6e11,
+            "graph": {"medianSeconds": 1e-3},
+        }
+        report = {
+            "device": {"name": "G & U", "multiprocessorCount": 1, "cudaVersion": "13.0"},
+            "limits": {"readBytesPerSecond": 4e12}, "date": "2026-01-03", "cases": [case],
+        }
+        bridge = {"cases": [{"name": "t", "graph": {"medianSeconds": 1e-3}}]}
+        for svg, circles in (
+            (chart_gpu.decode_chart(report, self.root), 2),
+            (chart_gpu.prefill_chart(report, bridge, self.root), 0),
+        ):
+            root = xml.etree.ElementTree.fromstring(svg)
+            space = "{http://www.w3.org/2000/svg}"
+            self.assertEqual(len(list(root.iter(f"{space}circle"))), circles)
+            words = [e.text for e in root.iter(f"{space}text")]
+            self.assertTrue(any("G & U" in word for word in words))
+        # Half of cuDNN's time then: the peer would need half of its time now too.
+        self.assertIn("600", words)
+        self.assertIn("1200", words)
+        self.assertEqual(chart_gpu.prefill_chart(report, None, self.root), "")
 
     def test_a_readme_without_marks_is_refused(self):
         (self.root / readme.PAGE).write_text(f"{readme.END}{readme.BEGIN}")
