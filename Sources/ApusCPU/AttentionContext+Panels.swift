@@ -39,11 +39,11 @@ extension AttentionContext {
           let isModified = modifyScores(
             block, request: request, kvHead: Int(tile.kvHead), keys: keys,
             isPartial: blockStatus == .partial, scratch)
-          softmax(block, keys: keys.count, isScaled: isModified, ahead: nil, scratch)
+          softmax(block, keys: keys.count, isScaled: isModified, scratch)
           if let tokens = scales.vToken {
             scaleWeights(
-              block, tokens, request: request, kvHead: Int(tile.kvHead), keys: keys,
-              hidden: hidden, scratch)
+              block, tokens, request: request, kvHead: Int(tile.kvHead),
+              order: KeyOrder(keys, lanes: 1), hidden: hidden, scratch)
           }
           multiplyValues(block, keys: keys.count, scratch)
         }
@@ -73,7 +73,7 @@ extension AttentionContext {
     let panel = Blocking.panelKeys
     let count = Int32(keys.count)
     segment.rows.fill(
-      problem.geometry, request: Int(tile.request), head: Int(tile.kvHead), keys: keys,
+      keyMap, request: Int(tile.request), head: Int(tile.kvHead), keys: keys,
       into: scratch.kRows)
     let target = scratch.kPacked + depth * panel
     if let dot {
@@ -98,7 +98,8 @@ extension AttentionContext {
     _ tile: WorkTile, keys: Range<Int>, hidden: [Bool]?, _ scratch: Scratch
   ) {
     loadValueRows(
-      request: Int(tile.request), kvHead: Int(tile.kvHead), keys: keys, hidden: hidden, scratch)
+      request: Int(tile.request), kvHead: Int(tile.kvHead), order: KeyOrder(keys, lanes: 1),
+      hidden: hidden, scratch)
     let type = problem.types.kv
     if let dot {
       let pairs = (keys.count + 1) / 2

@@ -18,10 +18,9 @@ extension AttentionContext {
     for (index, packedRow) in tile.rows.enumerated() {
       let (query, head) = query(packedRow, kvHead: kvHead)
       let target = scratch.q + (state + index) * headDimQK
-      for part in queries where part.dim > 0 {
-        guard let base = part.view.hostPointer else { continue }
-        let offset = (firstRow + query) * part.view.strides[0] + head * part.view.strides[1]
-        widen(base + offset * part.view.scalarType.byteCount, target + part.offset, part.dim)
+      for part in queries {
+        let address = part.base + (firstRow + query) * part.rowBytes + head * part.headBytes
+        widen(UnsafeRawPointer(bitPattern: address), target + part.offset, part.dim)
       }
       let factor = Double(problem.softmaxScale) * Double(scales.q[head]) * base2
       scratch.factor[state + index] = Float(factor * Double(scales.k[kvHead]))

@@ -35,7 +35,8 @@ extension AttentionContext {
     let kvLength = problem.kvLength(request)
     let count = keys.count
     if let tokens = scales.kToken {
-      loadTokenScales(tokens, request: request, kvHead: kvHead, keys: keys, scratch)
+      loadTokenScales(
+        tokens, request: request, kvHead: kvHead, order: KeyOrder(keys, lanes: 1), scratch)
     }
     for (index, packedRow) in block.rows.enumerated() {
       let row = block.scores + index * block.stride
@@ -78,15 +79,13 @@ extension AttentionContext {
 
   /// One step of the online softmax: S becomes P, and O is brought to the new maxima.
   func softmax(
-    _ block: ScoreBlock, keys: Int, isScaled: Bool, ahead: UnsafeMutablePointer<capus_stream>?,
-    _ scratch: Scratch
+    _ block: ScoreBlock, keys: Int, isScaled: Bool, _ scratch: Scratch
   ) {
     let (first, count) = (block.state, block.rows.count)
     let alpha = scratch.alpha
     kernels.softmaxRows(
       block.scores, block.stride, Int32(count), Int32(keys),
-      isScaled ? scratch.ones : scratch.factor + first, scratch.m + first, scratch.l + first, alpha,
-      ahead)
+      isScaled ? scratch.ones : scratch.factor + first, scratch.m + first, scratch.l + first, alpha)
     for row in 0..<count where alpha[row] != 1 {
       kernels.scale(scratch.o + (first + row) * headDimVO, Int32(headDimVO), alpha[row])
     }
@@ -94,16 +93,17 @@ extension AttentionContext {
 
   /// P times the scales of the values' tokens; a hidden one may be anything.
   func scaleWeights(
-    _ block: ScoreBlock, _ tokens: RowAddress, request: Int, kvHead: Int, keys: Range<Int>,
+    _ block: ScoreBlock, _ tokens: RowAddress, request: Int, kvHead: Int, order: KeyOrder,
     hidden: [Bool]?, _ scratch: Scratch
   ) {
-    loadTokenScales(tokens, request: request, kvHead: kvHead, keys: keys, scratch)
+    let count = order.keys.count
+    loadTokenScales(tokens, request: request, kvHead: kvHead, order: order, scratch)
     if let hidden {
-      for (index, isHidden) in hidden.enumerated() where isHidden { scratch.keyScales[index] = 1 }
+      for place in 0..<count where hidden[order.index(at: place)] { scratch.keyScales[place] = 1 }
     }
     for row in 0..<block.rows.count {
       let p = block.scores + row * block.stride
-      for key in 0..<keys.count { p[key] *= scratch.keyScales[key] }
+      for key in 0..<count { p[key] *= scratch.keyScales[key] }
     }
   }
 
@@ -122,23 +122,23 @@ extension AttentionContext {
 
   /// Addresses of the V rows of a block, zeros in place of hidden ones.
   func loadValueRows(
-    request: Int, kvHead: Int, keys: Range<Int>, hidden: [Bool]?, _ scratch: Scratch
+    request: Int, kvHead: Int, order: KeyOrder, hidden: [Bool]?, _ scratch: Scratch
   ) {
-    v.fill(problem.geometry, request: request, head: kvHead, keys: keys, into: scratch.vRows)
+    v.fill(keyMap, request: request, head: kvHead, order: order, into: scratch.vRows)
     if let hidden {
-      for (index, isHidden) in hidden.enumerated() where isHidden {
-        scratch.vRows[index] = UnsafeRawPointer(scratch.zeros)
+      for place in 0..<order.keys.count where hidden[order.index(at: place)] {
+        scratch.vRows[place] = UnsafeRawPointer(scratch.zeros)
       }
     }
   }
 
-  /// Reads the token-head scales of consecutive keys into `scratch.keyScales`.
+  /// Reads the token-head scales of keys into `scratch.keyScales`.
   func loadTokenScales(
-    _ address: RowAddress, request: Int, kvHead: Int, keys: Range<Int>, _ scratch: Scratch
+    _ address: RowAddress, request: Int, kvHead: Int, order: KeyOrder, _ scratch: Scratch
   ) {
     address.fill(
-      problem.geometry, request: request, head: kvHead, keys: keys, into: scratch.vRows)
-    for key in 0..<keys.count {
+      keyMap, request: request, head: kvHead, order: order, into: scratch.vRows)
+    for key in 0..<order.keys.count {
       scratch.keyScales[key] = scratch.vRows[key]?.loadUnaligned(as: Float.self) ?? 1
     }
   }

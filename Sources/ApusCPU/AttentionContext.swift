@@ -22,6 +22,24 @@ struct AttentionContext: @unchecked Sendable {
     static func packedStride(_ dim: Int) -> Int { (dim + 63) / 64 * 64 }
   }
 
+  /// One contiguous part of a query row, resolved to addresses: a view is an object, and threads that
+  /// copy one take turns at its count of references.
+  struct QueryPart: Sendable {
+    let base: Int
+    let rowBytes: Int
+    let headBytes: Int
+    let dim: Int
+    let offset: Int
+
+    init?(_ view: TensorView, dim: Int, offset: Int) {
+      guard dim > 0, let pointer = view.hostPointer else { return nil }
+      base = Int(bitPattern: pointer)
+      rowBytes = view.strides[0] * view.scalarType.byteCount
+      headBytes = view.strides[1] * view.scalarType.byteCount
+      (self.dim, self.offset) = (dim, offset)
+    }
+  }
+
   /// `log₂ e`.
   static let log2e = 1.442695040888963407359924681001892137
 
@@ -32,9 +50,10 @@ struct AttentionContext: @unchecked Sendable {
   let dot: DotKernels?
   let blocking: Blocking
   let scales: HeadScales
+  let keyMap: KeyMap
   let k: [Segment]
   let v: RowAddress
-  let queries: [(view: TensorView, dim: Int, offset: Int)]
+  let queries: [QueryPart]
   let o: TensorView
   let lse: TensorView?
   let sinks: TensorView?
@@ -57,6 +76,7 @@ struct AttentionContext: @unchecked Sendable {
     headDimQK = problem.shape.headDimQK
     headDimVO = problem.shape.headDimVO
     let geometry = problem.geometry
+    keyMap = KeyMap(geometry)
     let layout = problem.layout
     let heads = problem.shape.kvHeadCount
     func address(_ view: TensorView) -> RowAddress {
@@ -89,10 +109,14 @@ struct AttentionContext: @unchecked Sendable {
       v = address(view)
     }
     switch arguments.q {
-    case .packed(let view): queries = [(view, headDimQK, 0)]
+    case .packed(let view):
+      queries = [QueryPart(view, dim: headDimQK, offset: 0)].compactMap { $0 }
     case .split(let nope, let rope):
       let width = problem.latent?.ckv ?? headDimQK
-      queries = [(nope, width, 0), (rope, headDimQK - width, width)]
+      queries = [
+        QueryPart(nope, dim: width, offset: 0),
+        QueryPart(rope, dim: headDimQK - width, offset: width),
+      ].compactMap { $0 }
     }
     o = arguments.o
     lse = arguments.lse

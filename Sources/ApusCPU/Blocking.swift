@@ -1,6 +1,7 @@
 internal import ApusCore
 internal import ApusNumerics
 internal import ApusPlanner
+internal import CApusSIMD
 
 /// Sizes of the blocks of one problem. They depend on nothing but the problem, because results do.
 struct Blocking: Sendable, Hashable {
@@ -11,40 +12,37 @@ struct Blocking: Sendable, Hashable {
   static let panelKeys = 64
   /// Rows that pass over a panel together: their scores and queries stay in the L1 cache beside it.
   static let blockRows = 48
-  /// Bytes of K that one step of streaming reads: a step of K and one of V, being read or on their
-  /// way, stay in the L2 cache.
-  static let streamBytes = 128 << 10
-  /// Bytes of K that one head takes its turn with.
-  static let turnBytes = 4 << 10
-  /// Bytes of one token that follow each other: as many as make a good stream.
-  static let tokenBytes = 2 << 10
+  /// Keys of one step of streaming.
+  static let streamKeys = 256
+  /// Distant parts of a step that are read together: each is a stream of its own through memory.
+  static let lanes = 4
+  /// Bytes between what is read and what is requested, over all streams: what is on its way must not
+  /// push out of the L1 cache what is read.
+  static let reachBytes = 8 << 10
 
   /// Most packed rows of a tile.
   let tileRows: Int
   /// KV heads that stream together, at most.
   let streamHeads: Int
-  /// Keys of one step of streaming.
-  let streamKeys: Int
-  /// Keys of which all heads are read before the next ones: a few kilobytes of each head, so that
-  /// reads stay close to the order of addresses. At 8 bits a turn's own work weighs more than that.
-  let turnKeys: Int
 
   init(_ problem: AttentionProblem) {
     let shape = problem.shape
     tileRows = CPUAttention.tiling(shape).tileRows
-    let rowBytes = max(shape.headDimQK * problem.types.kv.byteCount, 1)
-    let most = max(min(tileRows / Self.panelRows, shape.kvHeadCount), 1)
-    let heads = min(max(Self.tokenBytes / rowBytes, 1), most)
     // In HND the tokens of a head follow each other: each head is a stream of its own.
-    streamHeads = problem.layout == .nhd ? heads : 1
-    streamKeys = min(max(Self.streamBytes / (heads * rowBytes) / 32 * 32, 32), 256)
-    turnKeys =
-      problem.layout == .nhd && problem.types.kv.byteCount > 1
-      ? min(max(Self.turnBytes / rowBytes / 8 * 8, 8), streamKeys) : streamKeys
+    streamHeads = problem.layout == .nhd ? max(min(tileRows, shape.kvHeadCount), 1) : 1
+  }
+
+  /// Heads of `rows` packed rows each that are read together.
+  func joinedHeads(rows: Int) -> Int { max(min(streamHeads, tileRows / max(rows, 1)), 1) }
+
+  /// How groups of `group` rows walk `heads` heads.
+  static func walk(heads: Int, bytes: Int, stride: Int, group: Int) -> capus_walk {
+    let reach = min(max(reachBytes / max(group * bytes, 1), 1), 3 * heads)
+    return capus_walk(heads: Int32(heads), head_bytes: stride, reach: Int32(reach))
   }
 
   /// Keys of one step of the online softmax for a tile of `rows` packed rows.
   func stepKeys(rows: Int, isRotated: Bool) -> Int {
-    rows >= Self.panelRows || isRotated ? Self.panelKeys : streamKeys
+    rows >= Self.panelRows || isRotated ? Self.panelKeys : Self.streamKeys
   }
 }

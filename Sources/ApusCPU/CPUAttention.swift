@@ -95,14 +95,15 @@ extension AttentionContext {
   /// Tiles to be processed together: neighbours that differ in their KV head alone and have few
   /// rows. How many are joined changes the order of memory accesses and no result.
   func units(of tiles: [WorkTile], atLeast least: Int) -> [Range<Int>] {
-    let joined = max(min(blocking.streamHeads, tiles.count / least), 1)
+    let share = max(tiles.count / least, 1)
     var units: [Range<Int>] = []
-    units.reserveCapacity(tiles.count / joined + 1)
+    units.reserveCapacity(tiles.count / min(share, blocking.streamHeads) + 1)
     var start = 0
     for index in tiles.indices.dropFirst() {
       let (first, tile) = (tiles[start], tiles[index])
       let fits =
-        index - start < joined && tile.request == first.request
+        index - start < min(share, blocking.joinedHeads(rows: first.rows.count))
+        && tile.request == first.request
         && tile.keyStart == first.keyStart && tile.keyEnd == first.keyEnd
         && tile.rowStart == first.rowStart && tile.rowEnd == first.rowEnd
         && Int(tile.kvHead) == Int(first.kvHead) + index - start

@@ -15,8 +15,7 @@ final class Kernels: @unchecked Sendable {
   let softmaxRows:
     @convention(c) (
       UnsafeMutablePointer<Float>?, Int, Int32, Int32, UnsafePointer<Float>?,
-      UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?,
-      UnsafeMutablePointer<capus_stream>?
+      UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?
     ) -> Void
   /// Products of bfloat16 pairs; nil where the instruction set has none.
   let dot: DotKernels?
@@ -80,12 +79,12 @@ struct DotKernels: @unchecked Sendable {
   typealias Scores =
     @convention(c) (
       UnsafePointer<UInt16>?, Int, Int32, UnsafePointer<UnsafeRawPointer?>?, Int32, Int32,
-      UnsafeMutablePointer<Float>?, Int, Int32, UnsafeMutablePointer<capus_stream>?
+      UnsafeMutablePointer<Float>?, Int, Int32, UnsafePointer<capus_walk>?
     ) -> Void
   typealias WeightedSum =
     @convention(c) (
       UnsafePointer<UInt16>?, Int, Int32, UnsafePointer<UnsafeRawPointer?>?, Int32, Int32,
-      UnsafeMutablePointer<Float>?, Int, UnsafeMutablePointer<capus_stream>?
+      UnsafeMutablePointer<Float>?, Int, UnsafePointer<capus_walk>?
     ) -> Void
   typealias PackRows =
     @convention(c) (

@@ -9,8 +9,6 @@ struct ScratchShape: Sendable, Hashable {
   var scores: Int
   /// Keys of the longest block of the online softmax.
   var keys: Int
-  /// KV heads that stream together.
-  var heads: Int
   /// Keys of the longest block whose K or V is packed.
   var panelKeys: Int
   var headDimQK: Int
@@ -18,11 +16,9 @@ struct ScratchShape: Sendable, Hashable {
 
   init(_ blocking: Blocking, headDimQK: Int, headDimVO: Int) {
     rows = blocking.tileRows
-    keys = max(blocking.streamKeys, Blocking.panelKeys)
-    heads = blocking.streamHeads
-    scores = max(
-      Blocking.blockRows * Blocking.panelKeys,
-      blocking.streamHeads * Blocking.panelRows * blocking.streamKeys)
+    keys = max(Blocking.streamKeys, Blocking.panelKeys)
+    let streamRows = blocking.streamHeads == 1 ? Blocking.panelRows : blocking.tileRows
+    scores = max(Blocking.blockRows * Blocking.panelKeys, streamRows * Blocking.streamKeys)
     panelKeys = Blocking.panelKeys
     (self.headDimQK, self.headDimVO) = (headDimQK, headDimVO)
   }
@@ -69,10 +65,10 @@ final class Scratch: @unchecked Sendable {
   /// Row pointers of a segment of K and of V.
   let kRows: UnsafeMutablePointer<UnsafeRawPointer?>
   let vRows: UnsafeMutablePointer<UnsafeRawPointer?>
-  /// Rows of the next step, and how far they have been requested, of K and of V.
-  let aheadKeys: UnsafeMutablePointer<UnsafeRawPointer?>
-  let aheadValues: UnsafeMutablePointer<UnsafeRawPointer?>
-  let ahead: UnsafeMutablePointer<capus_stream>
+  /// Rows of K that the next step reads first.
+  let following: UnsafeMutablePointer<UnsafeRawPointer?>
+  /// Scores of one row on their way between orders.
+  let line: UnsafeMutablePointer<Float>
   /// Token-head scales per key.
   let keyScales: UnsafeMutablePointer<Float>
 
@@ -86,14 +82,15 @@ final class Scratch: @unchecked Sendable {
     }
     let (rows, keys, dqk, dvo) = (shape.rows, shape.keys, shape.headDimQK, shape.headDimVO)
     let (panel, widest) = (shape.panelKeys, max(dqk, dvo))
+    let following = Int(CAPUS_FOLLOWING)
     let offsets = [
       reserve(rows * dqk * 4), reserve(shape.scores * 4), reserve(rows * dvo * 4),
       reserve(rows * 4), reserve(rows * 4), reserve(rows * (dvo + 2) * 4), reserve(panel * dqk * 4),
       reserve(panel * (dqk + 1) * 4), reserve(panel * dvo * 4), reserve(widest * 4),
-      reserve(dqk * 2 * 8), reserve(keys * 8), reserve(keys * 8), reserve(keys * 4),
+      reserve(dqk * 2 * 8), reserve((keys + following) * 8), reserve((keys + following) * 8),
+      reserve(keys * 4),
       reserve(rows * (dqk + 128) * 2), reserve(shape.scores * 2), reserve(rows * 4),
-      reserve(rows * 4), reserve(rows * 4), reserve(keys * shape.heads * 8),
-      reserve(keys * shape.heads * 8), reserve(MemoryLayout<capus_stream>.stride),
+      reserve(rows * 4), reserve(rows * 4), reserve(keys * 8), reserve(keys * 4),
     ]
     byteCount = total
     let storage = UnsafeMutableRawPointer.allocate(byteCount: max(total, 64), alignment: 64)
@@ -125,9 +122,8 @@ final class Scratch: @unchecked Sendable {
     alpha = floats(17)
     ones = floats(18)
     ones.update(repeating: 1, count: rows)
-    aheadKeys = pointers(19)
-    aheadValues = pointers(20)
-    ahead = (storage + offsets[21]).assumingMemoryBound(to: capus_stream.self)
+    self.following = pointers(19)
+    line = floats(20)
   }
 
   deinit { storage.deallocate() }

@@ -5,67 +5,86 @@
 // instruction set alone, never on the number of rows or on its place in a block: each sum runs in
 // index order over one accumulator per lane.
 
-enum {
-  SCORE_BLOCK = 8,  // K rows that stay in L1 while all query rows pass over them
-  SUM_BLOCK = 16,   // V rows that stay in L1 while all columns pass over them
-  STREAM_LANES_FROM = 2048  // bytes of a row from which a stream is walked at four places
-};
+// Tokens are taken a few at a time, all heads of them before the next ones: each place of a group
+// is a stream of its own, which crosses memory in the order of addresses where the heads of a token
+// follow each other and the caller's list takes its tokens from distant parts of a block. Requests
+// reach only a little ahead of such a stream; hardware prefetchers do the rest.
 
-/// Requests about the next `bytes` bytes of a stream times its pace, if there is one and as far as
-/// it goes, four lines at a time: an instruction more per line costs as much as its arithmetic.
-///
-/// Long rows are walked at four places at once. A core drops requests when its miss buffers are
-/// full; several streams lead its hardware prefetchers to take over.
-INLINE void stream_ahead(capus_stream *stream, ptrdiff_t bytes) {
-  if (!stream) return;
-  ptrdiff_t credit = stream->credit + (bytes * stream->pace >> 8);
-  while (credit > 0 && stream->part < 2) {
-    const ptrdiff_t size = stream->row_bytes[stream->part];
-    const int isLong = size >= STREAM_LANES_FROM;
-    const int end = isLong ? stream->count[stream->part] / 4 : stream->count[stream->part];
-    const void *const *rows = stream->rows[stream->part];
-    int row = stream->row;
-    ptrdiff_t byte = stream->byte;
-    if (isLong) {
-      for (; credit > 0 && row < end; credit -= 4 * 64) {
-        UNROLL for (int i = 0; i < 4; i++) {
-          __builtin_prefetch((const char *)rows[row + i * end] + byte, 0, 3);
-        }
-        byte += 64;
-        if (byte >= size) {
-          byte = 0;
-          row++;
-        }
-      }
-    } else {
-      for (; credit > 0 && row < end; credit -= size < 4 * 64 ? size : 4 * 64) {
-        const char *from = (const char *)rows[row] + byte;
-        UNROLL for (int i = 0; i < 4; i++) {
-          if (i == 0 || byte + 64 * i < size) __builtin_prefetch(from + 64 * i, 0, 3);
-        }
-        byte += 4 * 64;
-        if (byte >= size) {
-          byte = 0;
-          row++;
-        }
-      }
-    }
-    stream->row = row;
-    stream->byte = byte;
-    if (row >= end) {
-      stream->part++;
-      stream->row = 0;
-      stream->byte = 0;
-    }
+/// Tokens of a group of scores.
+enum { SCORE_GROUP = 4 };
+
+/// Tokens of a group of weighted_sum. At 8 bits the sums' way through the registers weighs more
+/// than the streams' number.
+INLINE int sum_group(const int type) { return type_size(type) == 1 ? 8 : 4; }
+
+/// The heads of a call, and what it requests meanwhile.
+typedef struct walk_state {
+  int heads;
+  ptrdiff_t head_bytes;
+  int reach;
+  /// Place of the group that is requested: rows of the list ahead, and its head.
+  int rows_ahead;
+  int head_ahead;
+} walk_state;
+
+/// Rows of one head: places of a list, and bytes from there.
+typedef struct row_list {
+  const void *const *list;
+  ptrdiff_t offset;
+} row_list;
+
+INLINE const char *row_of(row_list rows, int t) { return (const char *)rows.list[t] + rows.offset; }
+
+/// The rows from `t` on.
+INLINE row_list rows_from(row_list rows, int t) { return (row_list){rows.list + t, rows.offset}; }
+
+INLINE walk_state walk_of(const capus_walk *walk) {
+  const walk_state one = {1, 0, 0, 0, 0};
+  if (!walk) return one;
+  return (walk_state){walk->heads, walk->head_bytes, walk->reach, 0, 0};
+}
+
+/// Before the first head of a group of `group` rows.
+INLINE void walk_start(walk_state *walk, int group) {
+  walk->rows_ahead = 0;
+  walk->head_ahead = walk->reach;
+  while (walk->head_ahead >= walk->heads) {
+    walk->head_ahead -= walk->heads;
+    walk->rows_ahead += group;
   }
-  stream->credit = credit;
+}
+
+/// After a head.
+INLINE void walk_advance(walk_state *walk, int group) {
+  if (++walk->head_ahead == walk->heads) {
+    walk->head_ahead = 0;
+    walk->rows_ahead += group;
+  }
+}
+
+/// The rows to request while those of the list are read.
+INLINE row_list walk_next(const walk_state *walk, const void *const *list) {
+  return (row_list){list + walk->rows_ahead, walk->head_ahead * walk->head_bytes};
+}
+
+/// Requests the lines of the row `from` that begin within `bytes` bytes from `offset` on.
+INLINE void request(const void *from, ptrdiff_t offset, ptrdiff_t bytes) {
+  if (bytes >= 64) {
+    UNROLL for (ptrdiff_t i = 0; i < bytes; i += 64) {
+      __builtin_prefetch((const char *)from + offset + i, 0, 3);
+    }
+  } else if ((offset & 63) < bytes) {
+    __builtin_prefetch((const char *)from + offset, 0, 3);
+  }
 }
 
 /// Adds the products of U vectors of columns, or with U = 1 of `columns` <= VL columns, to the
 /// R * T accumulators. The smaller of the two operand blocks is loaded first.
-INLINE void score_columns(const int type, const int R, const int T, const int U, const float *q,
-                          ptrdiff_t ldq, const void *const *k, int c, int columns, vf *sum) {
+INLINE void score_columns(const int type, const int R, const int T, const int U,
+                          const int requests, const float *q, ptrdiff_t ldq, row_list k,
+                          row_list next, int c, int columns, vf *sum) {
   const int partial = U == 1 && columns < VL;
+  const ptrdiff_t bytes = (ptrdiff_t)U * VL * type_size(type);
   vf kv[8], qv[8];
   if (R <= T) {
     UNROLL for (int r = 0; r < R; r++) {
@@ -75,7 +94,8 @@ INLINE void score_columns(const int type, const int R, const int T, const int U,
       }
     }
     UNROLL for (int t = 0; t < T; t++) {
-      const void *from = element(k[t], type, c);
+      const void *from = element(row_of(k, t), type, c);
+      if (requests) request(row_of(next, t), c * type_size(type), bytes);
       if (partial) {
         kv[0] = v_widen_n(type, from, columns);
       } else {
@@ -89,7 +109,8 @@ INLINE void score_columns(const int type, const int R, const int T, const int U,
     }
   } else {
     UNROLL for (int t = 0; t < T; t++) {
-      const void *from = element(k[t], type, c);
+      const void *from = element(row_of(k, t), type, c);
+      if (requests) request(row_of(next, t), c * type_size(type), bytes);
       if (partial) {
         kv[t] = v_widen_n(type, from, columns);
       } else {
@@ -109,17 +130,21 @@ INLINE void score_columns(const int type, const int R, const int T, const int U,
 }
 
 /// Scores of R query rows against T tokens, R * T accumulators.
-INLINE void score_block(const int type, const int R, const int T, const float *q, ptrdiff_t ldq,
-                        const void *const *k, int dim, float *out, ptrdiff_t ldo,
-                        int accumulate) {
+INLINE void score_block(const int type, const int R, const int T, const int requests,
+                        const float *q, ptrdiff_t ldq, row_list k, row_list next, int dim,
+                        float *out, ptrdiff_t ldo, int accumulate) {
   vf sum[16];
   UNROLL for (int x = 0; x < R * T; x++) sum[x] = 0;
   int c = 0;
-  if (type_size(type) == 1) {
-    for (; c + 2 * VL <= dim; c += 2 * VL) score_columns(type, R, T, 2, q, ldq, k, c, 0, sum);
+  if (type_size(type) < 4 && T <= 4) {
+    for (; c + 2 * VL <= dim; c += 2 * VL) {
+      score_columns(type, R, T, 2, requests, q, ldq, k, next, c, 0, sum);
+    }
   }
-  for (; c + VL <= dim; c += VL) score_columns(type, R, T, 1, q, ldq, k, c, VL, sum);
-  if (c < dim) score_columns(type, R, T, 1, q, ldq, k, c, dim - c, sum);
+  for (; c + VL <= dim; c += VL) {
+    score_columns(type, R, T, 1, requests, q, ldq, k, next, c, VL, sum);
+  }
+  if (c < dim) score_columns(type, R, T, 1, requests, q, ldq, k, next, c, dim - c, sum);
 
   float result[16];
   store_sums(sum, R * T, type_unit(type), result);
@@ -134,107 +159,133 @@ INLINE void score_block(const int type, const int R, const int T, const float *q
   }
 }
 
-/// Scores of R query rows against n tokens, T at a time.
-INLINE void score_rows(const int type, const int R, const int T, const float *q, ptrdiff_t ldq,
-                       const void *const *k, int n, int dim, float *out, ptrdiff_t ldo,
-                       int accumulate, capus_stream *ahead) {
-  const ptrdiff_t bytes = (ptrdiff_t)dim * type_size(type);
-  int t = 0;
-  for (; t + T <= n; t += T) {
-    stream_ahead(ahead, T * bytes);
-    score_block(type, R, T, q, ldq, k + t, dim, out + t, ldo, accumulate);
-  }
-  for (; t < n; t++) {
-    stream_ahead(ahead, bytes);
-    score_block(type, R, 1, q, ldq, k + t, dim, out + t, ldo, accumulate);
-  }
-}
-
-INLINE void scores(const int type, const float *q, ptrdiff_t ldq, int rows, const void *const *k,
-                   int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate,
-                   capus_stream *ahead) {
-#define ROWS(R, T)                                                                             \
-  score_rows(type, R, T, q + i * ldq, ldq, k + j, n, dim, out + i * ldo + j, ldo, accumulate,  \
-             i == 0 ? ahead : NULL)
-  for (int j = 0; j < tokens; j += SCORE_BLOCK) {
-    const int n = tokens - j < SCORE_BLOCK ? tokens - j : SCORE_BLOCK;
-    int i = 0;
+/// Scores of all rows against a group of n <= SCORE_GROUP tokens of one head. The first rows
+/// request.
+INLINE void score_group(const int type, const int n, const float *q, ptrdiff_t ldq, int rows,
+                        row_list k, row_list next, int dim, float *out, ptrdiff_t ldo,
+                        int accumulate) {
+#define ROWS(R, T, requests)                                                                   \
+  UNROLL for (int t = 0; t < n; t += n < T ? 1 : T) {                                          \
+    score_block(type, R, n < T ? 1 : T, requests, q + i * ldq, ldq, rows_from(k, t),           \
+                rows_from(next, t), dim, out + i * ldo + t, ldo, accumulate);                  \
+  }                                                                                            \
+  i += R
+  int i = 0;
 #if REGISTERS == 32
-    for (; i + 8 <= rows; i += 8) ROWS(8, 2);
+  if (rows >= 8) {
+    ROWS(8, 2, 1);
+    while (i + 8 <= rows) { ROWS(8, 2, 0); }
+  }
 #endif
-    for (; i + 4 <= rows; i += 4) ROWS(4, REGISTERS / 8);
-    for (; i + 2 <= rows; i += 2) ROWS(2, REGISTERS / 4);
-    if (i < rows) ROWS(1, 8);
+  if (i == 0 && rows >= 4) { ROWS(4, REGISTERS / 8, 1); }
+  while (i + 4 <= rows) { ROWS(4, REGISTERS / 8, 0); }
+  if (i == 0 && rows >= 2) {
+    ROWS(2, 4, 1);
+  } else if (i + 2 <= rows) {
+    ROWS(2, 4, 0);
+  }
+  if (i == 0 && rows > 0) {
+    ROWS(1, 4, 1);
+  } else if (i < rows) {
+    ROWS(1, 4, 0);
   }
 #undef ROWS
 }
 
-/// o[r][c...] += sum_j p[r][j] * v[j][c...] for R rows and C vectors of columns starting at c, or,
-/// with C = 1, for the `columns` <= VL columns from c.
-INLINE void sum_block(const int type, const int R, const int C, const float *p, ptrdiff_t ldp,
-                      const void *const *v, int tokens, int c, int columns, float *o,
-                      ptrdiff_t ldo, capus_stream *ahead) {
+INLINE void scores(const int type, const float *q, ptrdiff_t ldq, int rows, const void *const *k,
+                   int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate,
+                   const capus_walk *heads) {
+  enum { G = SCORE_GROUP };
+  walk_state walk = walk_of(heads);
+#define GROUP(n)                                                                            \
+  for (int h = 0; h < walk.heads; h++, walk_advance(&walk, G)) {                            \
+    score_group(type, n, q + (ptrdiff_t)h * rows * ldq, ldq, rows,                          \
+                (row_list){k + j, h * walk.head_bytes}, walk_next(&walk, k + j), dim,       \
+                out + (ptrdiff_t)h * rows * ldo + j, ldo, accumulate);                      \
+  }
+  int j = 0;
+  for (; j + G <= tokens; j += G) {
+    walk_start(&walk, G);
+    GROUP(G)
+  }
+  for (; j < tokens; j++) {
+    walk_start(&walk, 1);
+    GROUP(1)
+  }
+#undef GROUP
+}
+
+/// o[r][c...] += sum_j p[r][j] * v[j][c...] for all rows, T tokens and C vectors of columns from c
+/// on, or, with C = 1, `columns` <= VL columns. The values stay in registers while the sums pass.
+INLINE void sum_block(const int type, const int T, const int C, const float *p, ptrdiff_t ldp,
+                      int rows, row_list v, row_list next, int c, int columns, float *o,
+                      ptrdiff_t ldo) {
   const int partial = C == 1 && columns < VL;
-  vf sum[16], vv[8];
-  UNROLL for (int x = 0; x < R * C; x++) sum[x] = 0;
-  for (int j = 0; j < tokens; j++) {
-    const void *row = element(v[j], type, c);
-    if (j % 4 == 0) stream_ahead(ahead, (ptrdiff_t)4 * columns * type_size(type));
+  vf x[16];
+  UNROLL for (int t = 0; t < T; t++) {
+    const void *from = element(row_of(v, t), type, c);
+    request(row_of(next, t), c * type_size(type), (ptrdiff_t)C * VL * type_size(type));
     if (partial) {
-      vv[0] = v_widen_n(type, row, columns);
+      x[t] = v_widen_n(type, from, columns);
     } else {
-      v_widen_each(type, row, C, vv);
-    }
-    UNROLL for (int r = 0; r < R; r++) {
-      const vf pv = p[r * ldp + j];
-      UNROLL for (int x = 0; x < C; x++) sum[r * C + x] = v_fma(vv[x], pv, sum[r * C + x]);
+      v_widen_each(type, from, C, x + t * C);
     }
   }
   const vf unit = type_unit(type);
-  UNROLL for (int r = 0; r < R; r++) {
+  for (int r = 0; r < rows; r++) {
     float *to = o + r * ldo + c;
-    if (partial) {
-      v_store_n(to, v_fma(sum[r], unit, v_load_n(to, columns)), columns);
-    } else {
-      UNROLL for (int x = 0; x < C; x++) {
-        v_store(to + x * VL, v_fma(sum[r * C + x], unit, v_load(to + x * VL)));
+    vf sum[4];
+    UNROLL for (int i = 0; i < C; i++) {
+      sum[i] = partial ? v_load_n(to, columns) : v_load(to + i * VL);
+    }
+    UNROLL for (int t = 0; t < T; t++) {
+      const vf weight = (vf)p[r * ldp + t] * unit;
+      UNROLL for (int i = 0; i < C; i++) sum[i] = v_fma(x[t * C + i], weight, sum[i]);
+    }
+    UNROLL for (int i = 0; i < C; i++) {
+      if (partial) {
+        v_store_n(to, sum[i], columns);
+      } else {
+        v_store(to + i * VL, sum[i]);
       }
     }
   }
 }
 
-/// R rows of a token block: columns in blocks of C vectors, then of fewer.
-INLINE void sum_rows(const int type, const int R, const int C, const float *p, ptrdiff_t ldp,
-                     const void *const *v, int tokens, int dim, float *o, ptrdiff_t ldo,
-                     capus_stream *ahead) {
+/// T tokens: columns in blocks of four vectors, then of one.
+INLINE void sum_tokens(const int type, const int T, const float *p, ptrdiff_t ldp, int rows,
+                       row_list v, row_list next, int dim, float *o, ptrdiff_t ldo) {
   int c = 0;
-  for (; c + C * VL <= dim; c += C * VL) {
-    sum_block(type, R, C, p, ldp, v, tokens, c, C * VL, o, ldo, ahead);
-  }
-  if (C > 2 && c + C / 2 * VL <= dim) {
-    sum_block(type, R, C / 2, p, ldp, v, tokens, c, C / 2 * VL, o, ldo, ahead);
-    c += C / 2 * VL;
+  for (; c + 4 * VL <= dim; c += 4 * VL) {
+    sum_block(type, T, 4, p, ldp, rows, v, next, c, 4 * VL, o, ldo);
   }
   for (; c < dim; c += VL) {
-    sum_block(type, R, 1, p, ldp, v, tokens, c, dim - c < VL ? dim - c : VL, o, ldo, ahead);
+    sum_block(type, T, 1, p, ldp, rows, v, next, c, dim - c < VL ? dim - c : VL, o, ldo);
   }
 }
 
 INLINE void weighted_sum(const int type, const float *p, ptrdiff_t ldp, int rows,
                          const void *const *v, int tokens, int dim, float *o, ptrdiff_t ldo,
-                         capus_stream *ahead) {
-#define ROWS(R, C)                                                                 \
-  sum_rows(type, R, C, p + i * ldp + j, ldp, v + j, n, dim, o + i * ldo, ldo,      \
-           i == 0 ? ahead : NULL)
-  for (int j = 0; j < tokens; j += SUM_BLOCK) {
-    const int n = tokens - j < SUM_BLOCK ? tokens - j : SUM_BLOCK;
-    int i = 0;
-#if REGISTERS == 32
-    for (; i + 8 <= rows; i += 8) ROWS(8, 2);
-#endif
-    for (; i + 4 <= rows; i += 4) ROWS(4, REGISTERS / 8);
-    for (; i + 2 <= rows; i += 2) ROWS(2, REGISTERS / 4);
-    if (i < rows) ROWS(1, 8);
+                         const capus_walk *heads) {
+  const int G = sum_group(type);
+  enum { T = REGISTERS / 8 };
+  walk_state walk = walk_of(heads);
+  for (int j = 0; j < tokens; j += G) {
+    const int n = tokens - j < G ? tokens - j : G;
+    walk_start(&walk, G);
+    for (int h = 0; h < walk.heads; h++, walk_advance(&walk, G)) {
+      const row_list row = {v + j, h * walk.head_bytes}, next = walk_next(&walk, v + j);
+      const float *from = p + (ptrdiff_t)h * rows * ldp + j;
+      float *to = o + (ptrdiff_t)h * rows * ldo;
+      int t = 0;
+      for (; t + T <= n; t += T) {
+        sum_tokens(type, T, from + t, ldp, rows, rows_from(row, t), rows_from(next, t),
+                   dim, to, ldo);
+      }
+      for (; t < n; t++) {
+        sum_tokens(type, 1, from + t, ldp, rows, rows_from(row, t), rows_from(next, t),
+                   dim, to, ldo);
+      }
+    }
   }
-#undef ROWS
 }

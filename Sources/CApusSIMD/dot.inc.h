@@ -147,43 +147,43 @@ INLINE void dot_pack_rows(const int type, const float *src, ptrdiff_t lds, int r
 
 /// Adds the products of one vector of columns from c on, or of the `left` that remain, to the
 /// R * T accumulators.
-INLINE void dot_score_step(const int type, const int R, const int T, const int partial,
-                           const dot_table *table, const uint16_t *q, ptrdiff_t ldq,
-                           const void *const *k, int c, int left, vf *sum) {
-  vw qv[8];
-  if (type_size(type) == 2 && R <= T) {
-    UNROLL for (int r = 0; r < R; r++) qv[r] = vw_load(q + r * ldq + c);
-  }
+INLINE void dot_score_step(const int type, const int R, const int T, const int requests,
+                           const int partial, const dot_table *table, const uint16_t *q,
+                           ptrdiff_t ldq, row_list k, row_list next, int c, int left, vf *sum) {
+  const ptrdiff_t offset = (ptrdiff_t)c * type_size(type);
+  const int parts = 2 / type_size(type);
+  vw kv[4][2];
   UNROLL for (int t = 0; t < T; t++) {
-    const char *from = (const char *)k[t] + c * type_size(type);
-    const vw row = partial ? vw_load_n(type, from, left) : vw_load(from);
-    if (type_size(type) == 2) {
-      UNROLL for (int r = 0; r < R; r++) {
-        const vw x = R <= T ? qv[r] : vw_load(q + r * ldq + c);
-        sum[r * T + t] = v_dot(sum[r * T + t], x, row);
-      }
-    } else {
-      vw kv[2];
-      dot_widen(table, row, kv);
-      UNROLL for (int i = 0; i < 2; i++) {
-        UNROLL for (int r = 0; r < R; r++) {
-          sum[r * T + t] = v_dot(sum[r * T + t], vw_load(q + r * ldq + c + 32 * i), kv[i]);
-        }
-      }
+    const char *from = row_of(k, t) + offset;
+    if (requests) request(row_of(next, t), offset, 64);
+    kv[t][0] = partial ? vw_load_n(type, from, left) : vw_load(from);
+    if (type_size(type) == 1) dot_widen(table, kv[t][0], kv[t]);
+  }
+  UNROLL for (int i = 0; i < parts; i++) {
+    UNROLL for (int r = 0; r < R; r++) {
+      const vw x = vw_load(q + r * ldq + c + 32 * i);
+      UNROLL for (int t = 0; t < T; t++) sum[r * T + t] = v_dot(sum[r * T + t], x, kv[t][i]);
     }
   }
 }
 
 /// Scores of R rows of bfloat16 patterns against T tokens.
-INLINE void dot_score_block(const int type, const int R, const int T, const dot_table *table,
-                            const uint16_t *q, ptrdiff_t ldq, const void *const *k, int dim,
-                            float *out, ptrdiff_t ldo, int accumulate) {
+INLINE void dot_score_block(const int type, const int R, const int T, const int requests,
+                            const dot_table *table, const uint16_t *q, ptrdiff_t ldq, row_list k,
+                            row_list next, int dim, float *out, ptrdiff_t ldo, int accumulate) {
   const int step = 64 / type_size(type);
   vf sum[16];
   UNROLL for (int x = 0; x < R * T; x++) sum[x] = 0;
+#define STEP(partial) \
+  dot_score_step(type, R, T, requests, partial, table, q, ldq, k, next, c, dim - c, sum)
   int c = 0;
-  for (; c + step <= dim; c += step) dot_score_step(type, R, T, 0, table, q, ldq, k, c, 0, sum);
-  if (c < dim) dot_score_step(type, R, T, 1, table, q, ldq, k, c, dim - c, sum);
+  if (__builtin_constant_p(dim)) {
+    UNROLL for (; c + step <= dim; c += step) STEP(0);
+  } else {
+    for (; c + step <= dim; c += step) STEP(0);
+  }
+  if (c < dim) STEP(1);
+#undef STEP
   float result[16];
   store_sums(sum, R * T, 1.0f, result);
   UNROLL for (int r = 0; r < R; r++) {
@@ -195,42 +195,85 @@ INLINE void dot_score_block(const int type, const int R, const int T, const dot_
   }
 }
 
-INLINE void dot_score_rows(const int type, const int R, const int T, const dot_table *table,
-                           const uint16_t *q, ptrdiff_t ldq, const void *const *k, int n, int dim,
-                           float *out, ptrdiff_t ldo, int accumulate, capus_stream *ahead) {
-  int t = 0;
-  for (; t + T <= n; t += T) {
-    stream_ahead(ahead, (ptrdiff_t)T * dim * type_size(type));
-    dot_score_block(type, R, T, table, q, ldq, k + t, dim, out + t, ldo, accumulate);
+/// As score_group.
+INLINE void dot_score_group(const int type, const int n, const dot_table *table,
+                            const uint16_t *q, ptrdiff_t ldq, int rows, row_list k, row_list next,
+                            int dim, float *out, ptrdiff_t ldo, int accumulate) {
+#define ROWS(R, T, requests)                                                                   \
+  UNROLL for (int t = 0; t < n; t += n < T ? 1 : T) {                                          \
+    dot_score_block(type, R, n < T ? 1 : T, requests, table, q + i * ldq, ldq,                 \
+                    rows_from(k, t), rows_from(next, t), dim, out + i * ldo + t, ldo,          \
+                    accumulate);                                                               \
+  }                                                                                            \
+  i += R
+  int i = 0;
+  if (rows >= 8) {
+    ROWS(8, 2, 1);
+    while (i + 8 <= rows) { ROWS(8, 2, 0); }
   }
-  for (; t < n; t++) {
-    stream_ahead(ahead, (ptrdiff_t)dim * type_size(type));
-    dot_score_block(type, R, 1, table, q, ldq, k + t, dim, out + t, ldo, accumulate);
+  if (i == 0 && rows >= 4) {
+    ROWS(4, 4, 1);
+  } else if (i + 4 <= rows) {
+    ROWS(4, 4, 0);
   }
-}
-
-INLINE void dot_scores(const int type, const uint16_t *q, ptrdiff_t ldq, int rows,
-                       const void *const *k, int tokens, int dim, float *out, ptrdiff_t ldo,
-                       int accumulate, capus_stream *ahead) {
-#define ROWS(R, T)                                                                           \
-  dot_score_rows(type, R, T, &table, q + i * ldq, ldq, k + j, n, dim, out + i * ldo + j, ldo, \
-                 accumulate, i == 0 ? ahead : NULL)
-  const dot_table table = dot_table_of(type);
-  for (int j = 0; j < tokens; j += 16) {
-    const int n = tokens - j < 16 ? tokens - j : 16;
-    int i = 0;
-    for (; i + 8 <= rows; i += 8) ROWS(8, 2);
-    for (; i + 4 <= rows; i += 4) ROWS(4, 4);
-    for (; i + 2 <= rows; i += 2) ROWS(2, 8);
-    if (i < rows) ROWS(1, 16);
+  if (i == 0 && rows >= 2) {
+    ROWS(2, 4, 1);
+  } else if (i + 2 <= rows) {
+    ROWS(2, 4, 0);
+  }
+  if (i == 0 && rows > 0) {
+    ROWS(1, 4, 1);
+  } else if (i < rows) {
+    ROWS(1, 4, 0);
   }
 #undef ROWS
 }
 
+INLINE void dot_scores_of(const int type, const uint16_t *q, ptrdiff_t ldq, int rows,
+                          const void *const *k, int tokens, int dim, float *out, ptrdiff_t ldo,
+                          int accumulate, const capus_walk *heads) {
+  enum { G = SCORE_GROUP };
+  const dot_table table = dot_table_of(type);
+  walk_state walk = walk_of(heads);
+#define GROUP(n)                                                                               \
+  for (int h = 0; h < walk.heads; h++, walk_advance(&walk, G)) {                               \
+    dot_score_group(type, n, &table, q + (ptrdiff_t)h * rows * ldq, ldq, rows,                 \
+                    (row_list){k + j, h * walk.head_bytes}, walk_next(&walk, k + j), dim,      \
+                    out + (ptrdiff_t)h * rows * ldo + j, ldo, accumulate);                     \
+  }
+  int j = 0;
+  for (; j + G <= tokens; j += G) {
+    walk_start(&walk, G);
+    GROUP(G)
+  }
+  for (; j < tokens; j++) {
+    walk_start(&walk, 1);
+    GROUP(1)
+  }
+#undef GROUP
+}
+
+/// Constant widths spare address arithmetic: what limits long unrolled code is its number of
+/// instructions.
+INLINE void dot_scores(const int type, const uint16_t *q, ptrdiff_t ldq, int rows,
+                       const void *const *k, int tokens, int dim, float *out, ptrdiff_t ldo,
+                       int accumulate, const capus_walk *heads) {
+#define SCORES(ldq, dim, accumulate) \
+  dot_scores_of(type, q, ldq, rows, k, tokens, dim, out, ldo, accumulate, heads)
+  if (dim == 128 && ldq == 128 && !accumulate) {
+    SCORES(128, 128, 0);
+  } else if (dim == 64 && ldq == 64 && !accumulate) {
+    SCORES(64, 64, 0);
+  } else {
+    SCORES(ldq, dim, accumulate);
+  }
+#undef SCORES
+}
+
 // Weighted sums.
 
-/// Pairs (v[j][c], v[j + 1][c]) of the C * 16 columns of two rows; the column order is the one
-/// that dot_unmix undoes. A missing second row counts as zeros.
+/// Pairs (v[j][c], v[j + 1][c]) of the C * 16 columns of two rows; the column order is that of
+/// dot_mix. A missing second row counts as zeros.
 INLINE void dot_pairs(const int type, const int C, const dot_table *table, const char *a,
                       const char *b, vw x[C]) {
   if (type_size(type) == 2) {
@@ -250,29 +293,64 @@ INLINE void dot_pairs(const int type, const int C, const dot_table *table, const
   }
 }
 
-/// Brings the columns of dot_pairs into index order.
-INLINE void dot_unmix(const int type, const int C, vf *x) {
-#define QUARTERS(a, b, p, q)                                                                   \
-  SHUFFLE(a, b, 4 * (p), 4 * (p) + 1, 4 * (p) + 2, 4 * (p) + 3, 16 + 4 * (p), 17 + 4 * (p),    \
-          18 + 4 * (p), 19 + 4 * (p), 4 * (q), 4 * (q) + 1, 4 * (q) + 2, 4 * (q) + 3,          \
-          16 + 4 * (q), 17 + 4 * (q), 18 + 4 * (q), 19 + 4 * (q))
+#define QUARTERS(a, b, p, q, r, s)                                                             \
+  SHUFFLE(a, b, 4 * (p), 4 * (p) + 1, 4 * (p) + 2, 4 * (p) + 3, 4 * (q), 4 * (q) + 1,          \
+          4 * (q) + 2, 4 * (q) + 3, 4 * (r), 4 * (r) + 1, 4 * (r) + 2, 4 * (r) + 3, 4 * (s),   \
+          4 * (s) + 1, 4 * (s) + 2, 4 * (s) + 3)
+/// Brings 64 columns from index order into that of dot_pairs.
+INLINE void dot_mix(const int type, vf *x) {
+  const vf a = x[0], b = x[1], c = x[2], d = x[3];
   if (type_size(type) == 2) {
-    UNROLL for (int i = 0; i < C; i += 2) {
-      const vf a = x[i], b = x[i + 1];
-      x[i] = QUARTERS(a, b, 0, 1);
-      x[i + 1] = QUARTERS(a, b, 2, 3);
-    }
+    x[0] = QUARTERS(a, b, 0, 2, 4, 6);
+    x[1] = QUARTERS(a, b, 1, 3, 5, 7);
+    x[2] = QUARTERS(c, d, 0, 2, 4, 6);
+    x[3] = QUARTERS(c, d, 1, 3, 5, 7);
   } else {
-    UNROLL for (int i = 0; i < C; i += 4) {
-      const vf a = QUARTERS(x[i], x[i + 1], 0, 1), b = QUARTERS(x[i], x[i + 1], 2, 3);
-      const vf c = QUARTERS(x[i + 2], x[i + 3], 0, 1), d = QUARTERS(x[i + 2], x[i + 3], 2, 3);
-      x[i] = SHUFFLE(a, c, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
-      x[i + 1] = SHUFFLE(a, c, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-      x[i + 2] = SHUFFLE(b, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
-      x[i + 3] = SHUFFLE(b, d, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    // Vector i holds the quarters i, i + 4, i + 8 and i + 12.
+    const vf ab = QUARTERS(a, b, 0, 4, 1, 5), cd = QUARTERS(c, d, 0, 4, 1, 5);
+    const vf ef = QUARTERS(a, b, 2, 6, 3, 7), gh = QUARTERS(c, d, 2, 6, 3, 7);
+    x[0] = QUARTERS(ab, cd, 0, 1, 4, 5);
+    x[1] = QUARTERS(ab, cd, 2, 3, 6, 7);
+    x[2] = QUARTERS(ef, gh, 0, 1, 4, 5);
+    x[3] = QUARTERS(ef, gh, 2, 3, 6, 7);
+  }
+}
+
+/// Undoes dot_mix.
+INLINE void dot_unmix(const int type, vf *x) {
+  const vf a = x[0], b = x[1], c = x[2], d = x[3];
+  if (type_size(type) == 2) {
+    x[0] = QUARTERS(a, b, 0, 4, 1, 5);
+    x[1] = QUARTERS(a, b, 2, 6, 3, 7);
+    x[2] = QUARTERS(c, d, 0, 4, 1, 5);
+    x[3] = QUARTERS(c, d, 2, 6, 3, 7);
+  } else {
+    const vf ab = QUARTERS(a, b, 0, 4, 1, 5), cd = QUARTERS(c, d, 0, 4, 1, 5);
+    const vf ef = QUARTERS(a, b, 2, 6, 3, 7), gh = QUARTERS(c, d, 2, 6, 3, 7);
+    x[0] = QUARTERS(ab, cd, 0, 1, 4, 5);
+    x[1] = QUARTERS(ab, cd, 2, 3, 6, 7);
+    x[2] = QUARTERS(ef, gh, 0, 1, 4, 5);
+    x[3] = QUARTERS(ef, gh, 2, 3, 6, 7);
+  }
+}
+#undef QUARTERS
+
+/// dot_mix or dot_unmix of the columns of all rows that sum_block takes 64 at a time.
+INLINE void dot_mix_rows(const int type, const int back, float *o, ptrdiff_t ldo, ptrdiff_t rows,
+                         int dim) {
+  for (ptrdiff_t r = 0; r < rows; r++) {
+    for (int c = 0; c + 4 * VL <= dim; c += 4 * VL) {
+      float *at = o + r * ldo + c;
+      vf x[4];
+      UNROLL for (int i = 0; i < 4; i++) x[i] = v_load(at + i * VL);
+      if (back) {
+        dot_unmix(type, x);
+      } else {
+        dot_mix(type, x);
+      }
+      UNROLL for (int i = 0; i < 4; i++) v_store(at + i * VL, x[i]);
     }
   }
-#undef QUARTERS
 }
 
 /// dot_pairs of `columns` <= 16 columns in index order.
@@ -298,208 +376,86 @@ INLINE vw dot_weight(const uint16_t *p) {
   return _mm512_set1_epi32((int)pair);
 }
 
-/// o[r][c...] += sum_j p[r][j] * v[j][c...] for R rows and C vectors of columns, or, with C = 1,
-/// for `columns` <= 16 columns. The weight after the last one is zero where tokens is odd.
-INLINE void dot_sum_block(const int type, const int R, const int C, const dot_table *table,
-                          const uint16_t *p, ptrdiff_t ldp, const void *const *v, int tokens,
-                          int c, int columns, float *o, ptrdiff_t ldo, capus_stream *ahead) {
-  vf sum[16];
+/// o[r][c...] += sum_j p[r][j] * v[j][c...] for all rows, T tokens and 64 columns in the order of
+/// dot_mix, or, with C = 1, for `columns` <= 16 columns. With T = 2 the second row may be missing:
+/// its weight is zero. The values stay in registers while the sums pass.
+INLINE void dot_sum_block(const int type, const int T, const int C, const dot_table *table,
+                          const uint16_t *p, ptrdiff_t ldp, int rows, row_list v, row_list next,
+                          int n, int c, int columns, float *o, ptrdiff_t ldo) {
   const ptrdiff_t offset = (ptrdiff_t)c * type_size(type);
-  UNROLL for (int x = 0; x < R * C; x++) sum[x] = 0;
-  for (int j = 0; j < tokens; j += 2) {
-    const char *a = (const char *)v[j] + offset;
-    const char *b = j + 1 < tokens ? (const char *)v[j + 1] + offset : NULL;
-    vw x[C];
-    if (j % 4 == 0) stream_ahead(ahead, (ptrdiff_t)4 * columns * type_size(type));
+  vw x[4][4];
+  UNROLL for (int t = 0; t < T; t += 2) {
+    const char *a = row_of(v, t) + offset;
+    const char *b = T > 2 || t + 1 < n ? row_of(v, t + 1) + offset : NULL;
+    if (T > 2) __builtin_assume(b != NULL);
+    request(row_of(next, t), offset, (ptrdiff_t)C * VL * type_size(type));
+    if (b) request(row_of(next, t + 1), offset, (ptrdiff_t)C * VL * type_size(type));
     if (C == 1) {
-      x[0] = dot_pair(type, table, a, b, columns);
+      x[t / 2][0] = dot_pair(type, table, a, b, columns);
     } else {
-      dot_pairs(type, C, table, a, b, x);
-    }
-    UNROLL for (int r = 0; r < R; r++) {
-      const vw w = dot_weight(p + r * ldp + j);
-      UNROLL for (int i = 0; i < C; i++) sum[r * C + i] = v_dot(sum[r * C + i], w, x[i]);
+      dot_pairs(type, C, table, a, b, x[t / 2]);
     }
   }
-  UNROLL for (int r = 0; r < R; r++) {
+  const int partial = C == 1 && columns < VL;
+  for (int r = 0; r < rows; r++) {
     float *to = o + r * ldo + c;
-    if (C == 1 && columns < VL) {
-      v_store_n(to, v_load_n(to, columns) + sum[r], columns);
-    } else {
-      if (C > 1) dot_unmix(type, C, sum + r * C);
-      UNROLL for (int i = 0; i < C; i++) v_store(to + i * VL, v_load(to + i * VL) + sum[r * C + i]);
+    vf sum[4];
+    UNROLL for (int i = 0; i < C; i++) {
+      sum[i] = partial ? v_load_n(to, columns) : v_load(to + i * VL);
+    }
+    UNROLL for (int t = 0; t < T; t += 2) {
+      const vw w = dot_weight(p + r * ldp + t);
+      UNROLL for (int i = 0; i < C; i++) sum[i] = v_dot(sum[i], w, x[t / 2][i]);
+    }
+    UNROLL for (int i = 0; i < C; i++) {
+      if (partial) {
+        v_store_n(to, sum[i], columns);
+      } else {
+        v_store(to + i * VL, sum[i]);
+      }
     }
   }
 }
 
-INLINE void dot_sum_rows(const int type, const int R, const int C, const dot_table *table,
-                         const uint16_t *p, ptrdiff_t ldp, const void *const *v, int tokens,
-                         int dim, float *o, ptrdiff_t ldo, capus_stream *ahead) {
+INLINE void dot_sum_tokens(const int type, const int T, const dot_table *table, const uint16_t *p,
+                           ptrdiff_t ldp, int rows, row_list v, row_list next,
+                           int n, int dim, float *o, ptrdiff_t ldo) {
 #define BLOCK(C, columns) \
-  dot_sum_block(type, R, C, table, p, ldp, v, tokens, c, columns, o, ldo, ahead)
+  dot_sum_block(type, T, C, table, p, ldp, rows, v, next, n, c, columns, o, ldo)
   int c = 0;
-  for (; c + C * VL <= dim; c += C * VL) BLOCK(C, C * VL);
-  if (C > 4 && c + 4 * VL <= dim) {
-    BLOCK(4, 4 * VL);
-    c += 4 * VL;
-  }
+  for (; c + 4 * VL <= dim; c += 4 * VL) BLOCK(4, 4 * VL);
   for (; c < dim; c += VL) BLOCK(1, dim - c < VL ? dim - c : VL);
 #undef BLOCK
 }
 
 INLINE void dot_weighted_sum(const int type, const uint16_t *p, ptrdiff_t ldp, int rows,
                              const void *const *v, int tokens, int dim, float *o, ptrdiff_t ldo,
-                             capus_stream *ahead) {
-#define ROWS(R, C)                                                                          \
-  dot_sum_rows(type, R, C, &table, p + i * ldp, ldp, v, tokens, dim, o + i * ldo, ldo,      \
-               i == 0 ? ahead : NULL)
+                             const capus_walk *heads) {
+  const int G = sum_group(type);
   const dot_table table = dot_table_of(type);
-  int i = 0;
-  for (; i + 4 <= rows; i += 4) ROWS(4, 4);
-  for (; i + 2 <= rows; i += 2) ROWS(2, 8);
-  if (i < rows) ROWS(1, 8);
-#undef ROWS
-}
-
-// Panels and their product.
-
-/// Pairs are the 32-bit elements that v_transpose moves.
-INLINE void dot_pack_keys(const int type, const void *const *k, int tokens, int dim,
-                          uint32_t *dst, ptrdiff_t ldd) {
-  const dot_table table = dot_table_of(type);
-  const int pairs = (dim + 1) / 2;
-  for (int j = 0; j < tokens; j += 16) {
-    const int n = tokens - j < 16 ? tokens - j : 16;
-    for (int c = 0; c < pairs; c += 16) {
-      const int left = dim - 2 * c;
-      vf x[16];
-      UNROLL for (int t = 0; t < 16; t++) {
-        if (t >= n) {
-          x[t] = 0;
-          continue;
-        }
-        const char *from = (const char *)k[j + t] + 2 * c * type_size(type);
-        vw row = vw_load_n(type, from, left < 32 ? left : 32);
-        if (type_size(type) == 1) {
-          // Codes in the first eight bytes of each quarter.
-          const vw eights = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-          const vw spread = _mm512_permutexvar_epi64(eights, row);
-          row = _mm512_unpacklo_epi8(dot_low(&table, spread), dot_high(&table, spread));
-        }
-        x[t] = (vf)row;
-      }
-      v_transpose(x);
-      const int height = pairs - c < 16 ? pairs - c : 16;
-      UNROLL for (int r = 0; r < 16; r++) {
-        if (r < height) v_store((float *)(dst + (c + r) * ldd + j), x[r]);
-      }
-    }
-  }
-}
-
-INLINE void dot_pack_values(const int type, const void *const *v, int tokens, int dim,
-                            uint32_t *dst, ptrdiff_t ldd) {
-  const dot_table table = dot_table_of(type);
-  const vw lower = interleave_indices(0), upper = interleave_indices(16);
-  for (int j = 0; j < tokens; j += 2) {
-    const char *a = v[j], *b = j + 1 < tokens ? v[j + 1] : NULL;
-    uint32_t *to = dst + j / 2 * ldd;
-    int c = 0;
-    if (type_size(type) == 2) {
-      for (; c + 32 <= dim; c += 32) {
-        const vw u = vw_load(a + 2 * c), w = b ? vw_load(b + 2 * c) : _mm512_setzero_si512();
-        _mm512_storeu_si512(to + c, _mm512_permutex2var_epi16(u, lower, w));
-        _mm512_storeu_si512(to + c + 16, _mm512_permutex2var_epi16(u, upper, w));
-      }
-    } else {
-      for (; c + 64 <= dim; c += 64) {
-        vw x[4];
-        vf y[4];
-        dot_pairs(type, 4, &table, a + c, b ? b + c : NULL, x);
-        UNROLL for (int i = 0; i < 4; i++) y[i] = (vf)x[i];
-        dot_unmix(type, 4, y);
-        UNROLL for (int i = 0; i < 4; i++) v_store((float *)(to + c + i * VL), y[i]);
-      }
-    }
-    for (; c < dim; c += 16) {
-      const int left = dim - c < 16 ? dim - c : 16;
-      const ptrdiff_t at = (ptrdiff_t)c * type_size(type);
-      const vw x = dot_pair(type, &table, a + at, b ? b + at : NULL, left);
-      _mm512_mask_storeu_epi32(to + c, first_lanes(left), x);
-    }
-  }
-}
-
-/// As gemm_block, over `depth` pairs.
-INLINE void dot_gemm_block(const int R, const int C, const uint16_t *a, ptrdiff_t lda,
-                           const uint32_t *b, ptrdiff_t ldb, int columns, int depth, float *c,
-                           ptrdiff_t ldc, int accumulate) {
-  const int partial = C == 1 && columns < VL;
-  vf sum[DOT_ROWS * DOT_VECTORS];
-  UNROLL for (int r = 0; r < R; r++) {
-    UNROLL for (int x = 0; x < C; x++) {
-      const float *from = c + r * ldc + x * VL;
-      sum[r * C + x] = !accumulate ? (vf)0 : partial ? v_load_n(from, columns) : v_load(from);
-    }
-  }
-  for (int k = 0; k < depth; k++) {
-    vw bv[DOT_VECTORS];
-    UNROLL for (int x = 0; x < C; x++) {
-      const uint32_t *row = b + k * ldb + x * VL;
-      bv[x] = partial ? (vw)v_load_n(row, columns) : vw_load(row);
-    }
-    UNROLL for (int r = 0; r < R; r++) {
-      const vw av = dot_weight(a + r * lda + 2 * k);
-      UNROLL for (int x = 0; x < C; x++) sum[r * C + x] = v_dot(sum[r * C + x], av, bv[x]);
-    }
-  }
-  UNROLL for (int r = 0; r < R; r++) {
-    UNROLL for (int x = 0; x < C; x++) {
-      float *to = c + r * ldc + x * VL;
-      if (partial) {
-        v_store_n(to, sum[r * C + x], columns);
+  walk_state walk = walk_of(heads);
+  dot_mix_rows(type, 0, o, ldo, (ptrdiff_t)walk.heads * rows, dim);
+  for (int j = 0; j < tokens; j += G) {
+    const int n = tokens - j < G ? tokens - j : G;
+    walk_start(&walk, G);
+    for (int h = 0; h < walk.heads; h++, walk_advance(&walk, G)) {
+      const row_list row = {v + j, h * walk.head_bytes}, next = walk_next(&walk, v + j);
+      const uint16_t *from = p + (ptrdiff_t)h * rows * ldp + j;
+      float *to = o + (ptrdiff_t)h * rows * ldo;
+      if (n == G) {
+        dot_sum_tokens(type, G, &table, from, ldp, rows, row, next, G, dim, to, ldo);
       } else {
-        v_store(to, sum[r * C + x]);
+        for (int t = 0; t < n; t += 2) {
+          dot_sum_tokens(type, 2, &table, from + t, ldp, rows, rows_from(row, t),
+                         rows_from(next, t), n - t, dim, to, ldo);
+        }
       }
     }
   }
+  dot_mix_rows(type, 1, o, ldo, (ptrdiff_t)walk.heads * rows, dim);
 }
 
-INLINE void dot_gemm_panel(const int C, const uint16_t *a, ptrdiff_t lda, int rows,
-                           const uint32_t *b, ptrdiff_t ldb, int columns, int depth, float *c,
-                           ptrdiff_t ldc, int accumulate) {
-#define BLOCK(R)                                                                              \
-  dot_gemm_block(R, C, a + i * lda, lda, b, ldb, columns, depth, c + i * ldc, ldc, accumulate)
-  int i = 0;
-  for (; i + DOT_ROWS <= rows; i += DOT_ROWS) BLOCK(DOT_ROWS);
-  if (i + 4 <= rows) {
-    BLOCK(4);
-    i += 4;
-  }
-  if (i + 2 <= rows) {
-    BLOCK(2);
-    i += 2;
-  }
-  if (i < rows) BLOCK(1);
-#undef BLOCK
-}
-
-static void dot_gemm(const uint16_t *a, ptrdiff_t lda, int rows, const uint32_t *b, ptrdiff_t ldb,
-                     int columns, int depth, float *c, ptrdiff_t ldc, int accumulate) {
-  int j = 0;
-  for (; j + DOT_VECTORS * VL <= columns; j += DOT_VECTORS * VL) {
-    dot_gemm_panel(DOT_VECTORS, a, lda, rows, b + j, ldb, DOT_VECTORS * VL, depth, c + j, ldc,
-                   accumulate);
-  }
-  if (j + 2 * VL <= columns) {
-    dot_gemm_panel(2, a, lda, rows, b + j, ldb, 2 * VL, depth, c + j, ldc, accumulate);
-    j += 2 * VL;
-  }
-  for (; j < columns; j += VL) {
-    const int n = columns - j < VL ? columns - j : VL;
-    dot_gemm_panel(1, a, lda, rows, b + j, ldb, n, depth, c + j, ldc, accumulate);
-  }
-}
+#include "dot_panels.inc.h"
 
 static void dot_round(const float *src, uint16_t *dst, ptrdiff_t count) {
   ptrdiff_t i = 0;
@@ -530,13 +486,13 @@ static double dot_probe(int64_t iterations, float *sink) {
 #define DOT_TYPED(suffix, type)                                                                 \
   static void dot_scores_##suffix(const uint16_t *q, ptrdiff_t ldq, int rows,                   \
                                   const void *const *k, int tokens, int dim, float *out,        \
-                                  ptrdiff_t ldo, int accumulate, capus_stream *ahead) {         \
-    dot_scores(type, q, ldq, rows, k, tokens, dim, out, ldo, accumulate, ahead);                \
+                                  ptrdiff_t ldo, int accumulate, const capus_walk *walk) {      \
+    dot_scores(type, q, ldq, rows, k, tokens, dim, out, ldo, accumulate, walk);                 \
   }                                                                                             \
   static void dot_weighted_sum_##suffix(const uint16_t *p, ptrdiff_t ldp, int rows,             \
                                         const void *const *v, int tokens, int dim, float *o,    \
-                                        ptrdiff_t ldo, capus_stream *ahead) {                   \
-    dot_weighted_sum(type, p, ldp, rows, v, tokens, dim, o, ldo, ahead);                        \
+                                        ptrdiff_t ldo, const capus_walk *walk) {                \
+    dot_weighted_sum(type, p, ldp, rows, v, tokens, dim, o, ldo, walk);                         \
   }                                                                                             \
   static void dot_pack_rows_##suffix(const float *src, ptrdiff_t lds, int rows, int dim,        \
                                      int parts, uint16_t *dst, ptrdiff_t ldd) {                 \

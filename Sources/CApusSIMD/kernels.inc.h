@@ -17,13 +17,13 @@
 #define TYPED(suffix, type)                                                                      \
   static void scores_##suffix(const float *q, ptrdiff_t ldq, int rows, const void *const *k,     \
                               int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate,    \
-                              capus_stream *ahead) {                                             \
-    scores(type, q, ldq, rows, k, tokens, dim, out, ldo, accumulate, ahead);                     \
+                              const capus_walk *walk) {                                          \
+    scores(type, q, ldq, rows, k, tokens, dim, out, ldo, accumulate, walk);                      \
   }                                                                                              \
   static void weighted_sum_##suffix(const float *p, ptrdiff_t ldp, int rows,                     \
                                     const void *const *v, int tokens, int dim, float *o,         \
-                                    ptrdiff_t ldo, capus_stream *ahead) {                        \
-    weighted_sum(type, p, ldp, rows, v, tokens, dim, o, ldo, ahead);                             \
+                                    ptrdiff_t ldo, const capus_walk *walk) {                     \
+    weighted_sum(type, p, ldp, rows, v, tokens, dim, o, ldo, walk);                              \
   }                                                                                              \
   static void widen_##suffix(const void *src, float *dst, ptrdiff_t count) {                     \
     widen(type, src, dst, count);                                                                \

@@ -152,14 +152,12 @@ INLINE void softmax_block(const int R, float *s, ptrdiff_t lds, int count, const
 }
 
 static void softmax_rows(float *s, ptrdiff_t lds, int rows, int count, const float *factor,
-                         float *m, float *l, float *alpha, capus_stream *ahead) {
+                         float *m, float *l, float *alpha) {
   int i = 0;
   for (; i + 4 <= rows; i += 4) {
-    stream_ahead(ahead, (ptrdiff_t)4 * CAPUS_SCORE_PROGRESS * count);
     softmax_block(4, s + i * lds, lds, count, factor + i, m + i, l + i, alpha + i);
   }
   for (; i < rows; i++) {
-    stream_ahead(ahead, (ptrdiff_t)CAPUS_SCORE_PROGRESS * count);
     softmax_block(1, s + i * lds, lds, count, factor + i, m + i, l + i, alpha + i);
   }
 }

@@ -181,8 +181,8 @@ static void softmax(int rows, int count) {
     l[i] = k[i] = i % 2 == 0 ? 0 : 2;
   }
   memcpy(t, s, (size_t)(rows * count) * 4);
-  neon->softmax_rows(s, count, rows, count, factor, m, l, alpha, NULL);
-  portable->softmax_rows(t, count, rows, count, factor, n, k, beta, NULL);
+  neon->softmax_rows(s, count, rows, count, factor, m, l, alpha);
+  portable->softmax_rows(t, count, rows, count, factor, n, k, beta);
   for (int i = 0; i < rows * count; i++) {
     check(agree(s[i], t[i], 2), "softmax_rows p", 0, rows, 0, count);
   }

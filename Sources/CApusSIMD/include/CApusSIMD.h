@@ -4,14 +4,15 @@
 // baseline has no such instruction); storage types are widened in registers. Element type indices
 // follow ApusNumerics.ElementType.rawValue. Pointers to storage need no alignment, but f32 rows
 // (q, p, o, a, b, c) are read fastest at multiples of 64 bytes. No kernel reads or writes outside
-// the rows it is given: row tails are masked or scalar. Prefetches stay inside them too.
+// the rows it is given: row tails are masked or scalar. Requests (prefetches) cannot fault and may
+// touch lines beside rows.
 //
 // Within one table the bits of an element of a result never depend on how many other rows, tokens
 // or columns the same call computes: scores depend on the two rows alone, weighted_sum on the
 // tokens and their order, gemm on its row of a and column of b. A sum of n products (n + 1 with
 // accumulate, and for weighted_sum) is within gamma_n * sum |a| |b| of the exact one, gamma_n =
 // n u / (1 - n u), u = 2^-24, as long as no partial sum leaves f32's normal range (for e4m3 that
-// of f32 / 2^8: its scale is applied to the sum).
+// of f32 / 2^8: its scale is applied to the sum, or to the weights).
 #ifndef CAPUS_SIMD_H
 #define CAPUS_SIMD_H
 
@@ -35,36 +36,31 @@ typedef enum capus_isa {
 } capus_isa;
 enum { CAPUS_ISA_COUNT = 5 };
 
-/// Rows that kernels request from memory while they work on others: those of the next calls. The
-/// requests walk the rows in order, so that they cross memory as one stream or a few.
-typedef struct capus_stream {
-  /// Two lists of rows, walked one after the other: keys and values.
-  const void *const *rows[2];
-  /// Bytes of each row of a list.
-  ptrdiff_t row_bytes[2];
-  int count[2];
-  /// Bytes to request for 256 bytes of progress.
-  int pace;
-  /// The next request: list, row and byte; and what is owed.
-  int part;
-  int row;
-  ptrdiff_t byte;
-  ptrdiff_t credit;
-} capus_stream;
-/// Bytes of progress that a score counts for in softmax_rows.
-enum { CAPUS_SCORE_PROGRESS = 5 };
+/// Heads that one call walks: after a group of 4 rows of one head (8 in weighted_sum of 8-bit
+/// types) come the rows of the same tokens of the next head. Row pointers are those of the first
+/// head; rows of q, p, out and o of a head follow those of the head before.
+typedef struct capus_walk {
+  int heads;
+  /// Bytes from a row of one head to that of the next.
+  ptrdiff_t head_bytes;
+  /// Groups of rows, counted over all heads, between the group that is read and the one whose lines
+  /// are requested, at most 3 * heads. The list of rows then has CAPUS_FOLLOWING more entries: rows
+  /// that will be read next, or any other.
+  int reach;
+} capus_walk;
+enum { CAPUS_FOLLOWING = 32 };
 
 /// scores: out[i*ldo + j] = (accumulate ? out[i*ldo + j] : 0) + sum_c q[i*ldq + c] * k[j][c],
 /// 0 <= i < rows, 0 <= j < tokens, 0 <= c < dim. Rows of K are read once for all rows of Q.
-/// ahead: NULL, or what to request meanwhile.
+/// walk: NULL for one head and no requests.
 typedef void (*capus_scores_fn)(const float *q, ptrdiff_t ldq, int rows, const void *const *k,
                                 int tokens, int dim, float *out, ptrdiff_t ldo, int accumulate,
-                                capus_stream *ahead);
+                                const capus_walk *walk);
 
 /// weighted_sum: o[i*ldo + c] += sum_j p[i*ldp + j] * v[j][c]. Rows of V are read once.
 typedef void (*capus_weighted_sum_fn)(const float *p, ptrdiff_t ldp, int rows,
                                       const void *const *v, int tokens, int dim, float *o,
-                                      ptrdiff_t ldo, capus_stream *ahead);
+                                      ptrdiff_t ldo, const capus_walk *walk);
 
 /// widen: dst[i] = (float)src[i], exact, for i < count.
 typedef void (*capus_widen_fn)(const void *src, float *dst, ptrdiff_t count);
@@ -87,12 +83,12 @@ typedef struct capus_dot_kernels {
   /// As capus_scores_fn over rows that pack_rows made for the type of the keys.
   void (*scores[CAPUS_TYPE_COUNT])(const uint16_t *q, ptrdiff_t ldq, int rows,
                                    const void *const *k, int tokens, int dim, float *out,
-                                   ptrdiff_t ldo, int accumulate, capus_stream *ahead);
+                                   ptrdiff_t ldo, int accumulate, const capus_walk *walk);
   /// As capus_weighted_sum_fn. The weight behind the last token of each row is zero and readable
   /// where tokens is odd.
   void (*weighted_sum[CAPUS_TYPE_COUNT])(const uint16_t *p, ptrdiff_t ldp, int rows,
                                          const void *const *v, int tokens, int dim, float *o,
-                                         ptrdiff_t ldo, capus_stream *ahead);
+                                         ptrdiff_t ldo, const capus_walk *walk);
   /// pack_rows: row (part * rows + r) of dst is part `part` of row r of src, the sum of the parts
   /// being src up to 2^-9 to the power of `parts` (1 to 3; three are exact within bfloat16's
   /// range). Rows are dim long in src and ldd in dst, a multiple of 64 that is at least dim, filled
@@ -138,7 +134,7 @@ typedef struct capus_kernels {
   /// softmax_step of `rows` rows of s, each first multiplied by its factor: row i has state m[i],
   /// l[i]; alpha[i] is what softmax_step returns.
   void (*softmax_rows)(float *s, ptrdiff_t lds, int rows, int count, const float *factor, float *m,
-                       float *l, float *alpha, capus_stream *ahead);
+                       float *l, float *alpha);
   /// s[j] = s[j] * scale for j < count.
   void (*scale)(float *s, int count, float scale);
   /// s[j] = post * tanh(s[j] * pre). tanh error at most 4 ulp; NaN propagates, +-inf gives +-post.
