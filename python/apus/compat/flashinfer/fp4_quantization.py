@@ -1,0 +1,5 @@
+"""flashinfer.fp4_quantization: names that import and raise NotImplementedError in use."""
+
+from ._unavailable import lookup_of
+
+__getattr__ = lookup_of(__name__, "fp4_quantization")

@@ -1,0 +1,5 @@
+"""flashinfer.fp8_quantization: names that import and raise NotImplementedError in use."""
+
+from ._unavailable import lookup_of
+
+__getattr__ = lookup_of(__name__, "fp8_quantization")

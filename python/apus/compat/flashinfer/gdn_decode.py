@@ -1,0 +1,5 @@
+"""flashinfer.gdn_decode: names that import and raise NotImplementedError in use."""
+
+from ._unavailable import lookup_of
+
+__getattr__ = lookup_of(__name__, "gdn_decode")

@@ -1,0 +1,5 @@
+"""flashinfer.grouped_mm: names that import and raise NotImplementedError in use."""
+
+from ._unavailable import lookup_of
+
+__getattr__ = lookup_of(__name__, "grouped_mm")

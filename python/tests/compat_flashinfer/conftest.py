@@ -1,0 +1,39 @@
+"""Seeds of these tests: one per test, from its name, printed on failure.
+
+APUS_TEST_DEVICE=cuda:0 runs them on a GPU, where NotImplementedError skips what there is no kernel
+for.
+"""
+
+import os
+import zlib
+
+import pytest
+
+DEVICE = os.environ.get("APUS_TEST_DEVICE", "cpu")
+
+try:
+    import torch
+except ImportError:
+    # The interface is one of torch: without it there is nothing to test.
+    collect_ignore_glob = ["test_*.py"]
+else:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seed(request):
+    value = zlib.crc32(request.node.nodeid.encode())
+    print(f"seed {value}")
+    torch.manual_seed(value)
+    if DEVICE == "cpu":
+        yield value
+        return
+    with torch.device(DEVICE):
+        yield value
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    outcome = yield
+    if DEVICE != "cpu" and outcome.excinfo and issubclass(outcome.excinfo[0], NotImplementedError):
+        outcome.force_exception(pytest.skip.Exception(str(outcome.excinfo[1])))
