@@ -34,7 +34,7 @@ func required<Value>(
   return pointer
 }
 
-/// Copies text into a caller's buffer, cut to its capacity and always terminated.
+/// Copies text into a caller's buffer, cut to its capacity at a character and always terminated.
 func copyText(
   _ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: UInt,
   _ length: UnsafeMutablePointer<Int>?
@@ -42,7 +42,8 @@ func copyText(
   let bytes = Array(text.utf8)
   length?.pointee = bytes.count
   guard let buffer, capacity > 0 else { return }
-  let count = min(bytes.count, Int(clamping: capacity) - 1)
+  var count = min(bytes.count, Int(clamping: capacity) - 1)
+  while count > 0, count < bytes.count, bytes[count] & 0xc0 == 0x80 { count -= 1 }
   for index in 0..<count { buffer[index] = CChar(bitPattern: bytes[index]) }
   buffer[count] = 0
 }
@@ -69,7 +70,11 @@ func read<Structure: SizedStructure>(
   let raw = UnsafeRawPointer(pointer)
   let stated = raw.loadUnaligned(as: Int.self)
   let known = MemoryLayout<Structure>.size
-  guard stated >= MemoryLayout<Int>.size, stated <= 1 << 16 else {
+  // Every version's size is a multiple of the alignment; any other would cut a field in two, and half
+  // a pointer would be followed.
+  guard stated >= MemoryLayout<Int>.size, stated <= 1 << 16,
+    stated.isMultiple(of: MemoryLayout<Structure>.alignment)
+  else {
     throw violation(
       operation, "struct_size of \(name) must be the size of its structure", found: "\(stated)",
       remedy: "Start from APUS_INIT.")

@@ -112,16 +112,19 @@ public struct TensorView: Sendable, Hashable {
     return overflow2 ? nil : bytes
   }
 
-  /// Whether every stride in bytes, and the size with extents of 0 counted as 1, fit 63 bits. An
-  /// empty tensor then bounds address arithmetic as well as a full one.
+  /// Whether every stride in bytes, the size and the reach with extents of 0 counted as 1 fit 63
+  /// bits. An empty tensor then bounds address arithmetic as well as a full one.
   var hasBoundedLayout: Bool {
-    for stride in strides
-    where stride.multipliedReportingOverflow(by: scalarType.byteCount).overflow { return false }
-    var bytes = scalarType.byteCount
-    for extent in shape {
-      let (product, overflow) = bytes.multipliedReportingOverflow(by: Swift.max(extent, 1))
-      if overflow { return false }
-      bytes = product
+    var size = scalarType.byteCount
+    var reach = scalarType.byteCount
+    for (extent, stride) in zip(shape, strides) {
+      let (step, overflow) = stride.multipliedReportingOverflow(by: scalarType.byteCount)
+      let (product, overflow2) = size.multipliedReportingOverflow(by: Swift.max(extent, 1))
+      // Rows of width 0 have addresses too: their offsets are computed before nothing is read.
+      let (distance, overflow3) = step.multipliedReportingOverflow(by: Swift.max(extent, 1) - 1)
+      let (sum, overflow4) = reach.addingReportingOverflow(distance)
+      if overflow || overflow2 || overflow3 || overflow4 { return false }
+      (size, reach) = (product, sum)
     }
     return true
   }

@@ -13,7 +13,11 @@ static _Thread_local char last_text[4096];
 
 void capus_set_last_error(const char *text) {
   size_t length = strlen(text);
-  if (length >= sizeof last_text) length = sizeof last_text - 1;
+  if (length >= sizeof last_text) {
+    length = sizeof last_text - 1;
+    /* Not within a character: the text stays UTF-8. */
+    while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80) length--;
+  }
   memcpy(last_text, text, length);
   last_text[length] = '\0';
 }

@@ -38,6 +38,21 @@ import Testing
     #expect(complaint(.sample(.f16, [0, 4], strides: [huge - 1, 1])) == [])
   }
 
+  @Test func `rows of no width have addresses that fit 63 bits`() {
+    func complaintOfRows(_ strides: [Int]) -> [String] {
+      complaint(.sample(.f16, [3, 2, 0], strides: strides), shape: [3, 2, 0])
+    }
+    // Two steps of a quarter of the address space, and one more byte, are too many.
+    let quarter = Int.max / 4 + 1
+    #expect(complaintOfRows([quarter / 2, 1, 1]) == [])
+    for strides in [[quarter, 1, 1], [1, .max / 2, 1], [quarter / 2, quarter, 1]] {
+      #expect(
+        complaintOfRows(strides) == [
+          "o must have a size that fits 63 bits; found shape [3, 2, 0], strides \(strides)."
+        ])
+    }
+  }
+
   @Test func `each rule has its message`() {
     #expect(complaint(.sample(.f32, [3, 4])) == ["o must have type f16, bf16; found f32."])
     #expect(

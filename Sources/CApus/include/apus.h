@@ -10,7 +10,9 @@
  * Handles are numbers, not addresses: one that was destroyed, or never made, is an error.
  *
  * Structures start with `struct_size`, which `APUS_INIT` sets: a newer library reads those of an
- * older header, with zero for what they lack. Zero is the default of every field.
+ * older header, with zero for what they lack; an older library takes those of a newer header as
+ * long as what it does not know is zero, and refuses them otherwise. Zero is the default of every
+ * field.
  *
  * Tensors are DLPack's `DLTensor` (https://dmlc.github.io/dlpack). Where a type has no code of its
  * own with the producer, unsigned (or signed) integers of the same width are taken for the type that
@@ -122,8 +124,9 @@ apus_status apus_backend_create_cpu(
     const char *instruction_set, int32_t thread_count, apus_backend *backend);
 apus_status apus_backend_create_cuda(int32_t device, apus_backend *backend);
 apus_status apus_backend_destroy(apus_backend backend);
-/* "cpu", "cuda:0". Copies at most `capacity` bytes with the terminating zero; `length` gets the
- * length that the whole text has without it. Both pointers may be null. */
+/* "cpu", "cuda:0". Copies at most `capacity` bytes with the terminating zero, cut between characters
+ * of UTF-8; `length` gets the length that the whole text has without it. Both pointers may be
+ * null. */
 apus_status apus_backend_name(apus_backend backend, char *text, size_t capacity, size_t *length);
 /* CUDA devices of this machine; 0 when there is no driver, which is no error. */
 apus_status apus_cuda_device_count(int32_t *count);

@@ -2,7 +2,7 @@
 #ifndef CAPUS_ERROR_H
 #define CAPUS_ERROR_H
 
-/* Keeps a copy of the text for the calling thread, cut to 4,095 bytes. */
+/* Keeps a copy of the text for the calling thread, of at most 4,095 bytes and whole characters. */
 void capus_set_last_error(const char *text);
 /* The calling thread's text; empty if there was none. */
 const char *capus_last_error(void);
