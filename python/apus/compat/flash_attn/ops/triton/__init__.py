@@ -1,0 +1,1 @@
+"""The place where FlashAttention keeps its rotary kernel."""

@@ -1,0 +1,3 @@
+from apus_shims import alias
+
+alias(__name__, "apus.compat.flash_mla")
