@@ -14,7 +14,7 @@ struct ApusCommand: ParsableCommand {
     version: "apus 0.1.0",
     subcommands: [
       DemoCommand.self, AttendCommand.self, VerifyCommand.self, MemoryCommand.self,
-      DevicesCommand.self, BenchGroup.self, KernelsCommand.self,
+      DevicesCommand.self, WarmUpCommand.self, BenchGroup.self, KernelsCommand.self,
     ])
 
   /// Runs the command; output that could not be written is a failure.

@@ -118,26 +118,37 @@ extension AttentionContext {
   }
 }
 
-/// One scratch per worker of a loop, taken on first use.
+/// One scratch per worker of a loop, taken on first use: a loop that runs alone, because another one
+/// has the threads, takes one.
 ///
 /// `@unchecked Sendable`: slot `worker` is touched by that worker alone; `ThreadPool.forEach` orders
 /// the loop before `giveBack`.
 final class WorkerScratches: @unchecked Sendable {
   private let pool: ScratchPool
   private let shape: ScratchShape
-  private var slots: [Scratch?]
+  private let slots: UnsafeMutableBufferPointer<Scratch?>
 
   init(pool: ScratchPool, shape: ScratchShape, _ count: Int) {
     self.pool = pool
     self.shape = shape
-    slots = [Scratch?](repeating: nil, count: count)
-    for worker in 0..<count { slots[worker] = pool.take(shape) }
+    slots = .allocate(capacity: count)
+    slots.initialize(repeating: nil)
   }
 
-  subscript(worker: Int) -> Scratch { slots[worker] ?? Scratch(shape) }
+  deinit {
+    slots.deinitialize()
+    slots.deallocate()
+  }
+
+  subscript(worker: Int) -> Scratch {
+    if let scratch = slots[worker] { return scratch }
+    let scratch = pool.take(shape)
+    slots[worker] = scratch
+    return scratch
+  }
 
   func giveBack() {
     for case let scratch? in slots { pool.give(scratch) }
-    slots.removeAll()
+    slots.update(repeating: nil)
   }
 }

@@ -32,7 +32,7 @@ public final class CPUEngine: Sendable {
     self.instructionSet = chosen
     self.kernels = kernels
     threads = try ThreadPool(threadCount: threadCount ?? min(ThreadPool.availableCPUs, 1024))
-    scratchPool = ScratchPool(limit: 2 * threads.threadCount + 2)
+    scratchPool = ScratchPool(byteLimit: threads.threadCount * ScratchPool.bytesPerThread)
   }
 
   /// Whether a problem's weights P are rounded to bfloat16, to be multiplied in pairs.

@@ -129,12 +129,19 @@ final class Scratch: @unchecked Sendable {
   deinit { storage.deallocate() }
 }
 
-/// Scratches kept between calls, one in use per thread.
+/// Scratches kept between calls. Those in use are one per thread; those that wait hold at most
+/// `byteLimit` bytes together, so that problems of many shapes leave no more than one does.
 final class ScratchPool: Sendable {
-  private let free = Lock<[Scratch]>([])
-  private let limit: Int
+  /// Bytes that are kept for each thread: no scratch needs more.
+  static let bytesPerThread = 2_000_000
 
-  init(limit: Int) { self.limit = limit }
+  private let free = Lock<[Scratch]>([])
+  private let byteLimit: Int
+
+  /// Scratches that no call uses.
+  var count: Int { free.withLock { $0.count } }
+
+  init(byteLimit: Int) { self.byteLimit = byteLimit }
 
   func take(_ shape: ScratchShape) -> Scratch {
     let found = free.withLock { list -> Scratch? in
@@ -144,10 +151,15 @@ final class ScratchPool: Sendable {
     return found ?? Scratch(shape)
   }
 
+  /// Keeps a scratch, and drops those that were given longest ago where there are too many.
   func give(_ scratch: Scratch) {
     free.withLock { list in
-      if list.count >= limit { list.removeFirst() }
       list.append(scratch)
+      var total = list.reduce(0) { $0 + $1.byteCount }
+      while total > byteLimit, let oldest = list.first {
+        total -= oldest.byteCount
+        list.removeFirst()
+      }
     }
   }
 }

@@ -136,7 +136,7 @@ private final class SharedState: @unchecked Sendable {
     pthread_mutex_lock(lock)
     self.body = nil
     pthread_mutex_unlock(lock)
-    for _ in 0..<2000 where joined.load(ordering: .acquiring) > 0 { spinPause() }
+    spin(2000, while: { joined.load(ordering: .acquiring) > 0 })
     pthread_mutex_lock(lock)
     while joined.load(ordering: .acquiring) > 0 { pthread_cond_wait(done, lock) }
     pthread_mutex_unlock(lock)
@@ -161,7 +161,7 @@ private final class SharedState: @unchecked Sendable {
   func workerLoop(_ index: Int) {
     var seen = 0
     while true {
-      for _ in 0..<4000 where generation.load(ordering: .acquiring) == seen { spinPause() }
+      spin(4000, while: { generation.load(ordering: .acquiring) == seen })
       pthread_mutex_lock(lock)
       while generation.load(ordering: .acquiring) == seen && !isStopping {
         pthread_cond_wait(wake, lock)
@@ -183,9 +183,13 @@ private final class SharedState: @unchecked Sendable {
     }
   }
 
-  /// A short wait that does not call the kernel.
-  @inline(__always) private func spinPause() {
-    for _ in 0..<8 { _ = generation.load(ordering: .relaxed) }
+  /// Waits while `condition` holds, `turns` turns at most, without a call to the kernel.
+  @inline(__always) private func spin(_ turns: Int, while condition: () -> Bool) {
+    var left = turns
+    while left > 0 && condition() {
+      for _ in 0..<8 { _ = generation.load(ordering: .relaxed) }
+      left -= 1
+    }
   }
 }
 

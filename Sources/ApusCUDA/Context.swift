@@ -13,7 +13,10 @@ public final class Context: Sendable {
 
   /// The driver that knows it.
   public var driver: Driver { device.driver }
-  var table: DriverTable { device.driver.table }
+  var table: DriverTable {
+    // Lent, not copied: a copy retains every function.
+    @inline(__always) _read { yield device.driver.table }
+  }
 
   init(device: Device, handle: UInt, isRetained: Bool) {
     self.device = device
@@ -117,7 +120,7 @@ public final class Context: Sendable {
     reportRelease(table.ctxPopCurrent(&popped), "cuCtxPopCurrent", operation)
   }
 
-  private func reportRelease(
+  func reportRelease(
     _ status: DriverTable.Status, _ function: String, _ operation: String
   ) {
     if status == 0 { return }

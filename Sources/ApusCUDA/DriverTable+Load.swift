@@ -86,6 +86,12 @@ extension DriverTable {
       "cuStreamBeginCapture", capus_cuStreamBeginCapture_since, capus_cuStreamBeginCapture.self)
     table.streamEndCapture = try find(
       "cuStreamEndCapture", capus_cuStreamEndCapture_since, capus_cuStreamEndCapture.self)
+    table.streamGetCaptureInfo = try find(
+      "cuStreamGetCaptureInfo", capus_cuStreamGetCaptureInfo_since,
+      capus_cuStreamGetCaptureInfo.self)
+    table.threadExchangeCaptureMode = try find(
+      "cuThreadExchangeStreamCaptureMode", capus_cuThreadExchangeStreamCaptureMode_since,
+      capus_cuThreadExchangeStreamCaptureMode.self)
     table.eventCreate = try find(
       "cuEventCreate", capus_cuEventCreate_since, capus_cuEventCreate.self)
     table.eventDestroy = try find(
@@ -161,6 +167,13 @@ extension DriverTable {
       "cuGraphExecUpdate", capus_cuGraphExecUpdate_since, capus_cuGraphExecUpdate.self)
     table.graphGetNodes = try find(
       "cuGraphGetNodes", capus_cuGraphGetNodes_since, capus_cuGraphGetNodes.self)
+    table.userObjectCreate = try find(
+      "cuUserObjectCreate", capus_cuUserObjectCreate_since, capus_cuUserObjectCreate.self)
+    table.userObjectRelease = try find(
+      "cuUserObjectRelease", capus_cuUserObjectRelease_since, capus_cuUserObjectRelease.self)
+    table.graphRetainUserObject = try find(
+      "cuGraphRetainUserObject", capus_cuGraphRetainUserObject_since,
+      capus_cuGraphRetainUserObject.self)
     table.graphDestroy = try find(
       "cuGraphDestroy", capus_cuGraphDestroy_since, capus_cuGraphDestroy.self)
     table.graphExecDestroy = try find(

@@ -108,6 +108,15 @@ public struct DriverTable: Sendable {
   public var streamBeginCapture: @Sendable (UInt, Int32) -> Status = { _, _ in unassigned }
   /// cuStreamEndCapture.
   public var streamEndCapture: @Sendable (UInt, Out<UInt>) -> Status = { _, _ in unassigned }
+  /// cuStreamGetCaptureInfo of CUDA 11.3: stream, status, identifier, graph, dependencies, their
+  /// number.
+  public var streamGetCaptureInfo:
+    @Sendable (
+      UInt, Out<Int32>, Out<UInt64>?, Out<UInt>?, UnsafeMutablePointer<UnsafePointer<UInt>?>?,
+      Out<Int>?
+    ) -> Status = { _, _, _, _, _, _ in unassigned }
+  /// cuThreadExchangeStreamCaptureMode.
+  public var threadExchangeCaptureMode: @Sendable (Out<Int32>) -> Status = { _ in unassigned }
 
   // MARK: - Events
 
@@ -249,6 +258,17 @@ public struct DriverTable: Sendable {
   /// cuGraphGetNodes.
   public var graphGetNodes: @Sendable (UInt, Out<UInt>?, Out<Int>) -> Status = { _, _, _ in
     unassigned
+  }
+  /// cuUserObjectCreate: object, value, destructor, references, flags.
+  public var userObjectCreate:
+    @Sendable (
+      Out<UInt>, UnsafeMutableRawPointer, @escaping capus_destructor, UInt32, UInt32
+    ) -> Status = { _, _, _, _, _ in unassigned }
+  /// cuUserObjectRelease.
+  public var userObjectRelease: @Sendable (UInt, UInt32) -> Status = { _, _ in unassigned }
+  /// cuGraphRetainUserObject: graph, object, references, flags.
+  public var graphRetainUserObject: @Sendable (UInt, UInt, UInt32, UInt32) -> Status = {
+    _, _, _, _ in unassigned
   }
   /// cuGraphDestroy.
   public var graphDestroy: @Sendable (UInt) -> Status = { _ in unassigned }

@@ -186,7 +186,19 @@ extension ConformanceCase {
   func checkSeekingSupport(
     on backend: any Backend, model: ArithmeticModel, wanted: AttentionRoute.FamilyName?
   ) -> Sought {
-    guard case .attention(let source) = content else { return tried(on: backend, model) }
+    seekingSupport(on: backend, wanted: wanted) { $0.tried(on: backend, model) }
+  }
+
+  /// Tries the case, or the nearest simpler one that the back end supports.
+  ///
+  /// - Parameters:
+  ///   - wanted: the family of kernels that shall run it; nil for any.
+  ///   - attempt: runs a case, or finds out what running it would launch.
+  func seekingSupport(
+    on backend: any Backend, wanted: AttentionRoute.FamilyName?,
+    attempt: (ConformanceCase) -> Sought
+  ) -> Sought {
+    guard case .attention(let source) = content else { return attempt(self) }
     var random = CaseRandom(
       seed: seed, stream: UInt64(1) << 41 &+ UInt64(bitPattern: Int64(index)))
     let nearest = source.simplified(by: AttentionCase.simplifications, &random) { candidate in
@@ -197,12 +209,12 @@ extension ConformanceCase {
       }
       return backend.support(for: problem).isSupported
     }
-    guard let nearest else { return tried(on: backend, model) }
+    guard let nearest else { return attempt(self) }
     var steps = AttentionCase.tensorSimplifications.shuffled(using: &random)
     var value = nearest
     while true {
       let next = ConformanceCase(seed: seed, index: index, size: size, content: .attention(value))
-      let found = next.tried(on: backend, model)
+      let found = attempt(next)
       if found.isFinal(wanted) { return found }
       var simpler = value
       while simpler == value {

@@ -16,14 +16,18 @@ final class AttentionTensors {
   /// Largest dequantised value in magnitude of each KV head.
   private(set) var valuePeaks: [Double]
   private var random: CaseRandom
+  private let isFilled: Bool
 
   /// Names of the buffers that a run may write.
   static let outputs: Set<String> = ["o", "lse", "workspace"]
 
   /// Allocates and fills everything; the same (case, random) gives the same bytes.
-  init(_ source: AttentionCase, random: CaseRandom) {
+  ///
+  /// - Parameter isFilled: false leaves q, K and V poisoned, for calls that read no data.
+  init(_ source: AttentionCase, random: CaseRandom, isFilled: Bool = true) {
     self.source = source
     self.random = random
+    self.isFilled = isFilled
     queryNorms = [Double](repeating: 0, count: source.shape.qoHeadCount)
     keyNorms = [Double](repeating: 0, count: source.shape.kvHeadCount)
     valuePeaks = keyNorms
@@ -108,6 +112,7 @@ final class AttentionTensors {
 
   /// Writes the tokens that requests own; every other slot keeps its poison.
   private func fillCache() {
+    guard isFilled else { return }
     var row: [Float] = []
     for r in 0..<problem.batch {
       for token in 0..<problem.kvLength(r) {
@@ -174,6 +179,7 @@ final class AttentionTensors {
       ]
       arguments.q = .packed(views[0])
     }
+    guard isFilled else { return }
     var row: [Float] = []
     for r in 0..<problem.batch {
       for i in problem.qoIndptr.rows(r) {

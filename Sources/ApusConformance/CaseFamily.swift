@@ -54,7 +54,7 @@ extension ConformanceCase {
 extension AttentionCase {
   /// Lengths around multiples of 128, few heads and small batches: several tiles each way at
   /// at most 64 million multiply-adds.
-  fileprivate mutating func stretch(_ random: inout CaseRandom) {
+  mutating func stretch(_ random: inout CaseRandom) {
     let rows = [127, 128, 129, 200, 255, 256, 257, 300, 384, 385]
     let keys = rows + [511, 512, 513, 640, 1000, 1024, 1025, 1500]
     let count = use == .singlePrefill ? 1 : random.int(1...3)

@@ -93,6 +93,21 @@ public struct StagedBackend: RoutedBackend {
   }
 }
 
+extension StagedBackend: CompilingBackend {
+  /// That of the device: staging keeps the alignment of operands.
+  package func probe() -> ProbeBackend { device.probe() }
+
+  /// Compiles for the device.
+  package func prepare(_ kernel: KernelKey) throws(ApusError) {
+    try device.prepare(kernel)
+  }
+
+  /// That of the device.
+  package func compilationWeight(of kernel: KernelKey) -> Int {
+    device.compilationWeight(of: kernel)
+  }
+}
+
 /// Where the operands of one call lie on the device.
 struct StagedSpans {
   /// Disjoint spans of host bytes, with their offsets in the arena.

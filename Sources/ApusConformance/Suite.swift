@@ -21,6 +21,9 @@ public struct Suite: Sendable {
     /// Simplifies cases that the back end does not support until it does, and every other one until
     /// the kernels made for its use run it. What it supports nothing of stays skipped.
     public var seeksSupport: Bool
+    /// Consecutive cases that share compiled kernels: see `CaseGroup`. 0 or 1 draws each case by
+    /// itself, and so do back ends that compile nothing.
+    public var casesPerConfiguration: Int
     /// How often each property is tried; 0 leaves properties out.
     public var propertyRepetitions: Int
     /// Whether malformed calls are made.
@@ -33,14 +36,16 @@ public struct Suite: Sendable {
     /// 2000 cases, four repetitions of each property and all malformed calls.
     public init(
       seed: UInt64 = 1, cases: Range<Int> = 0..<2000, size: CaseSize = .full,
-      family: CaseFamily? = nil, seeksSupport: Bool = false, propertyRepetitions: Int = 4,
-      makesMalformedCalls: Bool = true, workers: Int = 1, stopsAtFirstFailure: Bool = false
+      family: CaseFamily? = nil, seeksSupport: Bool = false, casesPerConfiguration: Int = 0,
+      propertyRepetitions: Int = 4, makesMalformedCalls: Bool = true, workers: Int = 1,
+      stopsAtFirstFailure: Bool = false
     ) {
       self.seed = seed
       self.cases = cases
       self.size = size
       self.family = family
       self.seeksSupport = seeksSupport
+      self.casesPerConfiguration = casesPerConfiguration
       self.propertyRepetitions = propertyRepetitions
       self.makesMalformedCalls = makesMalformedCalls
       self.workers = workers
@@ -51,6 +56,8 @@ public struct Suite: Sendable {
   /// One thing to try.
   private enum Check {
     case conformance(ConformanceCase)
+    /// A case of a group, which runs as it is.
+    case member(ConformanceCase)
     case property(ConformanceProperty, Int)
     case malformed(MalformedCall)
   }
@@ -80,13 +87,23 @@ public struct Suite: Sendable {
   /// - Parameter progress: called with (finished, total) after each check, one call at a time but
   ///   from any worker.
   public func run(progress: (@Sendable (Int, Int) -> Void)? = nil) -> SuiteReport {
-    var checks = options.cases.map { index in
-      let value =
-        options.family.map {
-          ConformanceCase(seed: options.seed, index: index, size: options.size, family: $0)
-        } ?? ConformanceCase(seed: options.seed, index: index, size: options.size)
-      return Check.conformance(value)
+    var checks: [Check] = []
+    var groups: [(kernels: Set<KernelKey>, checks: [Int])] = []
+    var weights: [KernelKey: Int] = [:]
+    let compiling = options.casesPerConfiguration > 1 ? backend as? any CompilingBackend : nil
+    if let compiling {
+      let drawn = CaseGroup.all(options, on: compiling)
+      weights = CaseGroup.weights(drawn, on: compiling)
+      for group in drawn {
+        groups.append((group.compiled, Array(checks.count..<checks.count + group.members.count)))
+        checks += group.members.map {
+          group.launched.isEmpty ? .conformance($0) : .member($0)
+        }
+      }
+    } else {
+      checks = options.cases.map { .conformance(.drawn($0, options)) }
     }
+    let caseCount = checks.count
     if options.propertyRepetitions > 0 {
       for property in ConformanceProperty.all {
         for repetition in 0..<options.propertyRepetitions {
@@ -97,38 +114,50 @@ public struct Suite: Sendable {
     if options.makesMalformedCalls { checks += MalformedCall.all.map(Check.malformed) }
     let state = SuiteState(SuiteReport(backend: backend.name, options: options), checks.count)
     let list = checks
+    let others = Array((compiling == nil ? 0 : caseCount)..<checks.count)
+    let pipeline = CasePipeline(groups: groups, others: others, weight: weights)
     DispatchQueue.concurrentPerform(iterations: max(options.workers, 1)) { _ in
-      while let next = state.next(stopsAtFailure: options.stopsAtFirstFailure) {
-        let (name, value, outcome) = perform(list[next])
-        state.record(next, name, value, outcome, progress)
+      while let job = pipeline.next() {
+        switch job {
+        case .compile(let kernel):
+          // What does not compile fails the cases that need it, in the back end's words.
+          try? compiling?.prepare(kernel)
+          pipeline.finished(kernel)
+        case .check(let number):
+          let (name, value, outcome) = perform(list[number])
+          let hasFailure = state.record(number, name, value, outcome, progress)
+          if hasFailure && options.stopsAtFirstFailure { pipeline.stop() }
+        }
       }
     }
     var report = state.finished
     if let kernels { report.kernelCases = kernels.cases }
+    if compiling != nil { report.compilation = pipeline.compilation }
     return report
   }
 
   /// Every other case of attention is for the family of kernels that its use is meant for: what
   /// serves everything would otherwise run nearly all of them.
   private func wantedKernels(for value: ConformanceCase) -> AttentionRoute.FamilyName? {
-    guard case .attention(let attention) = value.content, attention.latent == nil,
-      value.index % 2 == 1
-    else { return nil }
-    return CaseFamily.prefill.uses.contains(attention.use) ? .prefill : .decode
+    value.index % 2 == 1 ? value.meantKernels : nil
+  }
+
+  /// The case as it is, with the kernels that it launches counted.
+  private func performed(_ value: ConformanceCase) -> (String, ConformanceCase?, CaseOutcome) {
+    let (outcome, symbols) = KernelCounter.recording { value.check(on: backend, model: model) }
+    kernels?.add(symbols)
+    return ("\(value)", value, outcome)
   }
 
   private func perform(_ check: Check) -> (String, ConformanceCase?, CaseOutcome) {
     switch check {
     case .conformance(let value):
-      guard options.seeksSupport else {
-        let (outcome, symbols) = KernelCounter.recording { value.check(on: backend, model: model) }
-        kernels?.add(symbols)
-        return ("\(value)", value, outcome)
-      }
+      guard options.seeksSupport else { return performed(value) }
       let sought = value.checkSeekingSupport(
         on: backend, model: model, wanted: wantedKernels(for: value))
       kernels?.add(sought.symbols)
       return ("\(sought.value)", sought.value, sought.outcome)
+    case .member(let value): return performed(value)
     case .property(let property, let repetition):
       let outcome = property.check(
         on: backend, model: model, seed: options.seed, repetition: repetition, size: options.size)
@@ -147,7 +176,6 @@ private final class SuiteState: @unchecked Sendable {
   private let lock = NSLock()
   private var report: SuiteReport
   private let total: Int
-  private var started = 0
   private var done = 0
 
   init(_ report: SuiteReport, _ total: Int) {
@@ -155,23 +183,17 @@ private final class SuiteState: @unchecked Sendable {
     self.total = total
   }
 
-  func next(stopsAtFailure: Bool) -> Int? {
-    lock.lock()
-    defer { lock.unlock() }
-    guard started < total, !(stopsAtFailure && report.failedCount > 0) else { return nil }
-    started += 1
-    return started - 1
-  }
-
+  /// Records an outcome; whether something has failed.
   func record(
     _ number: Int, _ name: String, _ value: ConformanceCase?, _ outcome: CaseOutcome,
     _ progress: (@Sendable (Int, Int) -> Void)?
-  ) {
+  ) -> Bool {
     lock.lock()
     defer { lock.unlock() }
     report.record(number, name, value, outcome)
     done += 1
     progress?(done, total)
+    return report.failedCount > 0
   }
 
   var finished: SuiteReport {

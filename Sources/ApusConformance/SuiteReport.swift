@@ -9,6 +9,14 @@ public struct SuiteReport: Sendable, CustomStringConvertible {
     fileprivate let number: Int
   }
 
+  /// What was compiled ahead of the cases.
+  public struct Compilation: Sendable, Hashable {
+    /// Kernels.
+    public let kernelCount: Int
+    /// Seconds from the start of the first to the end of the last.
+    public let seconds: Double
+  }
+
   /// Name of the back end.
   public let backend: String
   /// What was asked for.
@@ -27,6 +35,8 @@ public struct SuiteReport: Sendable, CustomStringConvertible {
   public private(set) var coverage = Coverage()
   /// How many cases ran each kernel, by its symbol; empty for back ends without kernels.
   public internal(set) var kernelCases: [String: Int] = [:]
+  /// Kernels that were compiled for groups of cases; nil where cases are drawn one by one.
+  public internal(set) var compilation: Compilation?
   /// Largest error relative to what was allowed, and the check that had it.
   public private(set) var largestMargin: (value: Double, name: String) = (0, "")
   /// Failures that the description spells out.

@@ -39,6 +39,19 @@ public enum Precision: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
+/// Whether attention of few query rows may use tensor cores.
+///
+/// They round P to 16 bits and need 16-bit queries; ordinary cores multiply and add in f32.
+/// `apus bench tensor-cores` prints time, resources and error of both.
+public enum TensorCoreUse: String, Sendable, Hashable, CaseIterable {
+  /// Whichever is faster by measurement, among those that meet the precision; the default.
+  case automatic
+  /// Ordinary cores: every product and sum in f32.
+  case never
+  /// Tensor cores; a problem that they cannot compute is computed by the general kernels.
+  case always
+}
+
 /// How an operator may be executed; none of it changes what is computed beyond rounding.
 public struct ExecutionOptions: Sendable, Hashable, CustomStringConvertible {
   /// Required accuracy.
@@ -49,16 +62,19 @@ public struct ExecutionOptions: Sendable, Hashable, CustomStringConvertible {
   public var disablesSplitKV: Bool
   /// Fixes splits so that a request's bits do not depend on its neighbours.
   public var isBatchInvariant: Bool
+  /// Which arithmetic GPU decode uses; other operators and back ends ignore it.
+  public var useTensorCores: TensorCoreUse
 
   /// Defaults: fast, planner's choice.
   public init(
     precision: Precision = .fast, splitSize: Int? = nil, disablesSplitKV: Bool = false,
-    isBatchInvariant: Bool = false
+    isBatchInvariant: Bool = false, useTensorCores: TensorCoreUse = .automatic
   ) {
     self.precision = precision
     self.splitSize = splitSize
     self.disablesSplitKV = disablesSplitKV
     self.isBatchInvariant = isBatchInvariant
+    self.useTensorCores = useTensorCores
   }
 
   /// One line with what is not a default.
@@ -67,6 +83,7 @@ public struct ExecutionOptions: Sendable, Hashable, CustomStringConvertible {
     if let splitSize { parts.append("split \(splitSize)") }
     if disablesSplitKV { parts.append("unsplit") }
     if isBatchInvariant { parts.append("batch-invariant") }
+    if useTensorCores != .automatic { parts.append("tensor cores \(useTensorCores)") }
     return parts.joined(separator: ", ")
   }
 }

@@ -15,11 +15,13 @@ struct KernelPrinter {
   /// The innermost loop last.
   var loops: [OpenLoop] = []
 
-  private var body = ""
+  private var body = PTXText()
   private var indent = 1
   private var labelCount = 0
-  private var names: [String]
+  private var names: [RegisterName]
   private var counts = [Int](repeating: 0, count: RegisterPrefix.allCases.count)
+  /// The lowest PTX version with all instructions; known after `print`.
+  private(set) var version: PTXVersion
 
   /// Labels of a loop.
   struct OpenLoop {
@@ -31,20 +33,23 @@ struct KernelPrinter {
     self.kernel = kernel
     self.target = target
     self.showsLocations = showsLocations
-    names = Array(repeating: "", count: kernel.values.count)
-    body.reserveCapacity(kernel.values.count * 32)
+    version = target.minimumPTXVersion
+    if kernel.launch.clusterSize > 1 { version = max(version, PTXVersion(7, 8)) }
+    names = Array(repeating: .none, count: kernel.values.count)
+    body.reserve(kernel.values.count * 40)
   }
 
-  /// The whole entry.
-  mutating func print() throws(PTXError) -> String {
-    try checkTables()
+  /// The whole entry, in pieces.
+  mutating func print() throws(PTXError) -> (head: String, body: PTXText) {
+    try checkTarget()
     try print(kernel.body)
     var text = try signature()
     text += "{\n"
     for prefix in RegisterPrefix.allCases where counts[prefix.index] > 0 {
       text += "  .reg .\(prefix.declaration) %\(prefix.rawValue)<\(counts[prefix.index])>;\n"
     }
-    return text + body + "  ret;\n}\n"
+    body.append("  ret;\n}\n")
+    return (text, body)
   }
 
   // MARK: - Lines
@@ -63,14 +68,17 @@ struct KernelPrinter {
   mutating func unguarded(_ instruction: String) { append("", instruction) }
 
   /// Appends a label.
-  mutating func label(_ name: String) { body += "\(name):\n" }
+  mutating func label(_ name: String) {
+    body.append(name)
+    body.append(":\n")
+  }
 
   /// Appends a comment on a line of its own, in printable ASCII.
   mutating func comment(_ text: String) {
     let safe = text.unicodeScalars.map {
       (0x20...0x7E).contains($0.value) ? Character($0) : $0 == "\n" ? " " : "?"
     }
-    body += String(repeating: "  ", count: indent) + "// " + String(safe) + "\n"
+    body.append(String(repeating: "  ", count: indent) + "// " + String(safe) + "\n")
   }
 
   /// A fresh label: `$L3_else`.
@@ -87,27 +95,122 @@ struct KernelPrinter {
   }
 
   private mutating func append(_ guardText: String, _ instruction: String) {
-    for _ in 0..<indent { body += "  " }
-    body += guardText
-    body += instruction
-    body += ";"
-    if showsLocations { body += "  // \(node.location)" }
-    body += "\n"
+    begin(guardText, instruction)
+    end()
+  }
+
+  private mutating func begin(_ guardText: String, _ start: String) {
+    body.append(spaces: 2 * indent)
+    if !guardText.isEmpty { body.append(guardText) }
+    body.append(start)
+  }
+
+  private mutating func end() {
+    body.append(ascii: 0x3B)
+    if showsLocations { body.append("  // \(node.location)") }
+    body.append(ascii: 0x0A)
+  }
+
+  // MARK: - Instructions of registers and literals
+
+  /// Begins an instruction that is written operand by operand, guarded in predicated regions. What
+  /// needs moves before it must be written otherwise: `canWrite` says so.
+  mutating func begin(_ opcode: String) {
+    begin(guardText, opcode)
+    body.append(ascii: 0x20)
+  }
+
+  /// Ends the instruction that was begun.
+  mutating func finishLine(_ suffix: String = "") {
+    if !suffix.isEmpty { body.append(suffix) }
+    end()
+  }
+
+  /// Whether operands of a range are registers or have literals, so that no move must come first.
+  func canWrite(_ range: Range<Int>) -> Bool {
+    range.allSatisfy { index in
+      guard node.operands.indices.contains(index) else { return false }
+      guard case .constant(let constant) = node.operands[index] else { return true }
+      return constant.type.hasLiterals
+    }
+  }
+
+  /// Whether operands of a range are registers.
+  func areRegisters(_ range: Range<Int>) -> Bool {
+    range.allSatisfy { node.operands.indices.contains($0) && node.operands[$0].valueID != nil }
+  }
+
+  /// Writes text.
+  mutating func write(_ text: String) { body.append(text) }
+
+  /// Numbers the register of an operand that is one, as mentioning it would.
+  mutating func nameOperand(_ index: Int) {
+    if let id = node.operands[index].valueID { _ = register(of: id) }
+  }
+
+  /// Writes `, `.
+  mutating func writeComma() { body.appendComma() }
+
+  /// Writes a value's register.
+  mutating func write(_ id: ValueID) { body.append(register(of: id)) }
+
+  /// Writes operand `index`, which is a register or has a literal.
+  mutating func writeOperand(_ index: Int) {
+    switch node.operands[index] {
+    case .value(let id): write(id)
+    case .constant(let constant): body.append(literal: constant)
+    }
+  }
+
+  /// Writes `[%r3+16]`; the operand is a register.
+  mutating func writeAddress(_ index: Int, _ offset: Int) {
+    body.append(ascii: 0x5B)
+    writeOperand(index)
+    if offset != 0 {
+      body.append(ascii: 0x2B)
+      if offset < 0 { body.append(ascii: 0x2D) }
+      body.append(abs(offset))
+    }
+    body.append(ascii: 0x5D)
+  }
+
+  /// Writes `{%r1, %r2}` of values.
+  mutating func write(_ ids: [ValueID]) {
+    body.append(ascii: 0x7B)
+    for (place, id) in ids.enumerated() {
+      if place > 0 { body.appendComma() }
+      write(id)
+    }
+    body.append(ascii: 0x7D)
+  }
+
+  /// Writes `{%r1, %r2}` of operands, all registers.
+  mutating func writeOperands(_ range: Range<Int>) {
+    body.append(ascii: 0x7B)
+    for index in range {
+      if index > range.lowerBound { body.appendComma() }
+      writeOperand(index)
+    }
+    body.append(ascii: 0x7D)
   }
 
   // MARK: - Registers
 
   /// A fresh register for values of a type.
-  mutating func fresh(_ type: ValueType) -> String {
+  mutating func fresh(_ type: ValueType) -> String { freshRegister(type).text }
+
+  private mutating func freshRegister(_ type: ValueType) -> RegisterName {
     let prefix = RegisterPrefix(type)
     let number = counts[prefix.index]
     counts[prefix.index] += 1
-    return "%\(prefix.rawValue)\(number)"
+    return RegisterName(prefix, number)
   }
 
   /// The register of a value, named at its first mention.
-  mutating func name(_ id: ValueID) -> String {
-    if names[id.index].isEmpty { names[id.index] = fresh(kernel[id].type) }
+  mutating func name(_ id: ValueID) -> String { register(of: id).text }
+
+  private mutating func register(of id: ValueID) -> RegisterName {
+    if !names[id.index].exists { names[id.index] = freshRegister(kernel.values[id.index].type) }
     return names[id.index]
   }
 
@@ -197,34 +300,37 @@ struct KernelPrinter {
       location: node.location)
   }
 
-  /// Refuses what the target lacks and ids beyond the value table, before anything is printed.
-  private func checkTables() throws(PTXError) {
-    if kernel.launch.clusterSize > 1, target < .sm90a {
-      throw .unsupportedCluster(
-        size: kernel.launch.clusterSize, target: target, kernel: kernel.symbol)
-    }
-    try check(kernel.body)
+  /// Refuses clusters where there are none.
+  private func checkTarget() throws(PTXError) {
+    guard kernel.launch.clusterSize > 1, target < .sm90a else { return }
+    throw .unsupportedCluster(
+      size: kernel.launch.clusterSize, target: target, kernel: kernel.symbol)
   }
 
-  private func check(_ region: Region) throws(PTXError) {
-    for node in region.nodes {
-      let ids = kernel.values.indices
-      let wrong =
-        node.operands.lazy.compactMap(\.valueID).first { !ids.contains($0.index) }
-        ?? node.results.first { !ids.contains($0.index) }
-      if let wrong {
-        throw .malformed(
-          op: node.op.mnemonic, requirement: "must use values of the kernel's table",
-          found: "value \(wrong.index)", kernel: kernel.symbol, location: node.location)
-      }
-      let needs = node.requirements(values: kernel.values)
-      if needs.target > target {
-        throw .unsupported(
-          op: node.op.mnemonic, needs: needs, target: target, kernel: kernel.symbol,
-          location: node.location)
-      }
-      for region in node.regions { try check(region) }
+  /// Refuses a node that the target lacks or with ids beyond the value table, and notes its version.
+  mutating func check(_ node: Node) throws(PTXError) {
+    if let wrong = idBeyondTable(node) {
+      throw .malformed(
+        op: node.op.mnemonic, requirement: "must use values of the kernel's table",
+        found: "value \(wrong.index)", kernel: kernel.symbol, location: node.location)
     }
+    let needs = node.requirements(values: kernel.values)
+    if needs.target > target {
+      throw .unsupported(
+        op: node.op.mnemonic, needs: needs, target: target, kernel: kernel.symbol,
+        location: node.location)
+    }
+    let least = node.minimumVersion(needs, on: target)
+    if least > version { version = least }
+  }
+
+  private func idBeyondTable(_ node: Node) -> ValueID? {
+    let count = kernel.values.count
+    for operand in node.operands {
+      if case .value(let id) = operand, id.index < 0 || id.index >= count { return id }
+    }
+    for id in node.results where id.index < 0 || id.index >= count { return id }
+    return nil
   }
 }
 
@@ -244,6 +350,9 @@ enum RegisterPrefix: String, CaseIterable {
     case .b64: self = .double
     }
   }
+
+  /// `rawValue` of each in the order of `index`.
+  static let letters = allCases.map { $0.rawValue.utf8.first ?? 0 }
 
   var index: Int {
     switch self {

@@ -15,6 +15,21 @@ func literal(_ constant: Constant) -> String {
   }
 }
 
+extension PTXText {
+  /// Appends `literal(constant)`.
+  mutating func append(literal constant: Constant) {
+    switch constant.type {
+    case .f32:
+      append("0f")
+      append(hexadecimal: constant.bits, digits: 8)
+    case .u16, .u32, .u64:
+      guard constant.bits < 1 << 16 else { return append(ApusPTX.literal(constant)) }
+      append(Int(truncatingIfNeeded: constant.bits))
+    default: append(ApusPTX.literal(constant))
+    }
+  }
+}
+
 private func hex(_ bits: UInt64, digits: Int) -> String {
   let text = String(bits, radix: 16, uppercase: true)
   return String(repeating: "0", count: max(0, digits - text.count)) + text
@@ -34,7 +49,14 @@ extension ValueType {
   }
 
   /// `b32`: the untyped type of the width.
-  var bits: String { self == .pred ? "pred" : "b\(bitWidth)" }
+  var bits: String {
+    switch bitWidth {
+    case 1: "pred"
+    case 16: "b16"
+    case 32: "b32"
+    default: "b64"
+    }
+  }
 
   /// Type of `mov` and `selp`; f32 keeps its own for its literals.
   var moveType: String { self == .f32 ? "f32" : bits }

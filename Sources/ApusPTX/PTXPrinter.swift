@@ -33,20 +33,29 @@ public struct PTXPrinter: Sendable {
           requirement: "a unique ASCII identifier")
       }
     }
-    var entries: [String] = []
+    var entries: [(head: String, body: PTXText)] = []
     var version = target.minimumPTXVersion
     for kernel in module.kernels {
       var printer = KernelPrinter(kernel: kernel, target: target, showsLocations: showsLocations)
       entries.append(try printer.print())
-      version = max(version, kernel.ptxVersion(for: target))
+      version = max(version, printer.version)
     }
     var text = ".version \(version)\n.target \(target)\n.address_size 64\n"
     if module.kernels.contains(where: { !$0.shared.isEmpty }) {
       let alignment = module.kernels.map(\.sharedAlignment).max() ?? 16
       text += "\n.extern .shared .align \(alignment) .b8 \(Self.sharedWindow)[];\n"
     }
-    for entry in entries { text += "\n" + entry }
-    return text
+    let byteCount = entries.reduce(text.utf8.count) { $0 + $1.head.utf8.count + $1.body.count + 1 }
+    // One copy of a text of 200 kB is worth avoiding four more.
+    return String(unsafeUninitializedCapacity: byteCount) { buffer in
+      var end = PTXText.copy(text, to: buffer, at: 0)
+      for entry in entries {
+        end = PTXText.copy("\n", to: buffer, at: end)
+        end = PTXText.copy(entry.head, to: buffer, at: end)
+        end = entry.body.copy(to: buffer, at: end)
+      }
+      return end
+    }
   }
 }
 

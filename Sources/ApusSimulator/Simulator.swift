@@ -16,9 +16,11 @@ public import ApusIR
 /// last read. The release of one lane covers its own accesses and what all lanes did before they
 /// last met; what one lane acquires counts for its whole warp.
 ///
-/// A write to global memory that overtakes a read is seen as a read of the new bytes, under a seed
-/// that runs it first. Not seen: the scopes of fences and arrivals, all of which count as wide
-/// enough.
+/// A write to global memory that overtakes another warp's read is seen as a read of the new bytes,
+/// under a seed that runs it first; one that overtakes a read of another lane of its warp, where
+/// nothing lets the lanes meet in between, always. Shared memory of a block is gone when the block
+/// ends: uses by other blocks must have happened before, under every seed. Not seen: the scopes of
+/// fences and arrivals, all of which count as wide enough.
 public struct Simulator: Sendable {
   /// The kernel.
   public let kernel: KernelIR

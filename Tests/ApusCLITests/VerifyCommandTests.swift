@@ -28,6 +28,11 @@ import Testing
   @Test func `one case runs alone`() throws {
     #expect(try VerifyCommand.parse(["--case", "7"]).options.cases == 7..<8)
     #expect(try VerifyCommand.parse(["--laws"]).options.makesMalformedCalls)
+    #expect(try VerifyCommand.parse([]).options.casesPerConfiguration == 1)
+    let cuda = ["--backend", "cuda"]
+    #expect(try VerifyCommand.parse(cuda).options.casesPerConfiguration == 16)
+    #expect(
+      try VerifyCommand.parse(cuda + ["--no-simplify"]).options.casesPerConfiguration == 1)
   }
 
   @Test(arguments: [

@@ -37,6 +37,27 @@ import Testing
     }
   }
 
+  @Test func `calls that meet in one engine have the bits of a call alone`() async throws {
+    print("seed 7")
+    let engine = try CPUEngine(threadCount: 3)
+    let problems = [(1, 1100), (9, 300), (40, 129)].map { rows, keys in
+      AttentionProblem(
+        shape: AttentionShape(qoHeadCount: 8, kvHeadCount: 4, headDimQK: 24, headDimVO: 24),
+        types: AttentionTypes(q: .bf16, kv: .bf16, o: .f32),
+        qoIndptr: RaggedIndptr(uniform: rows, batch: 2),
+        geometry: .padded(maxLength: 1100, lengths: [keys, 133]),
+        mask: AttentionMask(isCausal: true))
+    }
+    let alone = try problems.map { try Self.run($0, on: [engine])[0] }
+    try await withThrowingTaskGroup(of: (Int, [UInt32]).self) { group in
+      for call in 0..<12 {
+        let index = call % problems.count
+        group.addTask { (index, try Self.run(problems[index], on: [engine])[0]) }
+      }
+      for try await (index, bits) in group { #expect(bits == alone[index], "\(problems[index])") }
+    }
+  }
+
   /// Bits of o of each engine for the same inputs.
   private static func run(
     _ problem: AttentionProblem, on engines: [CPUEngine]

@@ -20,7 +20,8 @@ extension FakeDriver {
     }
     table.memFree = { address in
       self.call("cuMemFree") { state in
-        state.captures.isEmpty ? state.free(address) : FakeState.captureUnsupported
+        let status = state.captureStatus
+        return status == 0 ? state.free(address) : status
       }
     }
     table.memAllocAsync = { address, byteCount, stream in

@@ -5,6 +5,8 @@ extension FakeDriver {
   func addModules(_ table: inout DriverTable) {
     table.moduleLoadDataEx = { module, image, count, keys, values in
       self.call("cuModuleLoadDataEx") { state in
+        let status = state.notCapturing
+        if status != 0 { return status }
         var options: [Int: UnsafeMutableRawPointer?] = [:]
         for index in 0..<Int(count) { options[Int(keys[index])] = values[index] }
         return state.load(
@@ -65,7 +67,9 @@ extension FakeDriver {
     }
     table.occupancyMaxActiveClusters = { count, function, form in
       self.call("cuOccupancyMaxActiveClusters") { state in
-        count.pointee = 132 / Int32(max(1, form.pointee.attribute_count))
+        let size = form.pointee.attributes?.pointee.value.cluster.x ?? 1
+        let isThere = size <= state.configuration.largestCluster
+        count.pointee = isThere ? 132 / Int32(max(1, size)) : 0
         return state.check(function, .function)
       }
     }
@@ -103,6 +107,7 @@ extension FakeDriver {
         if status != 0 { return status }
         executable.pointee = state.add(.executable)
         state.graphs[executable.pointee] = state.graphs[graph]
+        state.kept[executable.pointee] = state.kept[graph]
         return FakeState.ok
       }
     }

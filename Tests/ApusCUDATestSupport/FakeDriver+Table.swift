@@ -9,6 +9,7 @@ extension FakeDriver {
     addDevices(&table)
     addContexts(&table)
     addStreams(&table)
+    addCaptureObjects(&table)
     addEvents(&table)
     addMemory(&table)
     addCopies(&table)
@@ -146,7 +147,13 @@ extension FakeDriver {
         return state.contextStatus
       }
     }
-    table.ctxSynchronize = { self.call("cuCtxSynchronize") { $0.notCapturing } }
+    table.ctxSynchronize = {
+      self.call("cuCtxSynchronize") { state in
+        let status = state.notCapturing
+        // Captured streams never finish: there is nothing to wait for, even for relaxed threads.
+        return status == 0 && !state.captures.isEmpty ? FakeState.captureUnsupported : status
+      }
+    }
     table.ctxGetStreamPriorityRange = { least, greatest in
       self.call("cuCtxGetStreamPriorityRange") { state in
         least.pointee = 0
@@ -204,22 +211,72 @@ extension FakeDriver {
         return state.checkStream(stream)
       }
     }
-    table.streamBeginCapture = { stream, _ in
+    table.streamBeginCapture = { stream, mode in
       self.call("cuStreamBeginCapture") { state in
         let status = state.checkStream(stream)
         if status != 0 { return status }
         if stream == FakeState.legacyStream { return FakeState.captureUnsupported }
         if state.captures[stream] != nil { return FakeState.captureUnsupported }
         state.captures[stream] = []
+        state.captureModes[stream] = (mode, FakeState.thread)
+        state.captureGraphs[stream] = state.add(.graph)
         return FakeState.ok
       }
     }
     table.streamEndCapture = { stream, graph in
       self.call("cuStreamEndCapture") { state in
-        guard let work = state.captures.removeValue(forKey: stream) else { return 901 }
-        graph.pointee = state.add(.graph)
-        state.graphs[graph.pointee] = work
+        guard let work = state.captures.removeValue(forKey: stream),
+          let made = state.captureGraphs.removeValue(forKey: stream)
+        else { return 901 }
+        state.captureModes[stream] = nil
+        if state.invalidated.remove(stream) != nil {
+          _ = state.remove(made, .graph)
+          return 901
+        }
+        graph.pointee = made
+        state.graphs[made] = work
         return FakeState.ok
+      }
+    }
+  }
+
+  func addCaptureObjects(_ table: inout DriverTable) {
+    table.threadExchangeCaptureMode = { mode in
+      self.call("cuThreadExchangeStreamCaptureMode") { state in
+        let old = state.threadModes[FakeState.thread] ?? 0
+        state.threadModes[FakeState.thread] = mode.pointee
+        mode.pointee = old
+        return FakeState.ok
+      }
+    }
+    table.streamGetCaptureInfo = { stream, status, _, graph, _, _ in
+      self.call("cuStreamGetCaptureInfo") { state in
+        status.pointee = state.captures[stream] == nil ? 0 : 1
+        graph?.pointee = state.captureGraphs[stream] ?? 0
+        return state.checkStream(stream)
+      }
+    }
+    table.userObjectCreate = { object, value, destroy, _, _ in
+      self.call("cuUserObjectCreate") { state in
+        let handle = state.add(.userObject)
+        object.pointee = handle
+        state.userObjects[handle] = FakeState.UserObject(value) { destroy($0) }
+        return FakeState.ok
+      }
+    }
+    table.userObjectRelease = { object, _ in
+      self.call("cuUserObjectRelease") { state in
+        state.userObjects[object] = nil
+        return state.remove(object, .userObject)
+      }
+    }
+    table.graphRetainUserObject = { graph, object, _, _ in
+      self.call("cuGraphRetainUserObject") { state in
+        guard state.objects[graph]?.kind == .graph,
+          let taken = state.userObjects.removeValue(forKey: object)
+        else { return FakeState.invalidHandle }
+        state.kept[graph, default: []].append(taken)
+        return state.remove(object, .userObject)
       }
     }
   }
@@ -244,7 +301,9 @@ extension FakeDriver {
     table.eventSynchronize = { event in
       self.call("cuEventSynchronize") { max($0.notCapturing, $0.check(event, .event)) }
     }
-    table.eventQuery = { event in self.call("cuEventQuery") { $0.check(event, .event) } }
+    table.eventQuery = { event in
+      self.call("cuEventQuery") { max($0.notCapturing, $0.check(event, .event)) }
+    }
     table.eventElapsedTime = { milliseconds, start, end in
       self.call("cuEventElapsedTime") { state in
         guard let begin = state.eventTimes[start], let finish = state.eventTimes[end] else {

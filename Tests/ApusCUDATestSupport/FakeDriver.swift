@@ -20,6 +20,8 @@ public final class FakeDriver: Sendable {
     public var version: Int32 = 13_000
     /// Compute capability times 10.
     public var capability: Int32 = 90
+    /// Blocks of the largest cluster that finds room.
+    public var largestCluster: UInt32 = 16
     /// Bytes that allocations may take together on one device.
     public var memoryByteCount = 1 << 30
     /// The compiler's information about each module; nil writes a plausible one.

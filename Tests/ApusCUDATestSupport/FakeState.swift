@@ -9,7 +9,7 @@ internal import CApusDriver
 
 /// Everything a `FakeDriver` knows. Statuses are the driver's.
 struct FakeState {
-  enum Kind: String { case stream, event, module, function, graph, executable }
+  enum Kind: String { case stream, event, module, function, graph, executable, userObject }
 
   struct Object {
     var kind: Kind
@@ -54,6 +54,18 @@ struct FakeState {
   var memory: [UInt64: Allocation] = [:]
   var pinned: [UInt: Int] = [:]
   var captures: [UInt: [Work]] = [:]
+  /// Mode and thread of each capture.
+  var captureModes: [UInt: (mode: Int32, thread: UInt)] = [:]
+  /// Captures that a forbidden call has ended.
+  var invalidated: Set<UInt> = []
+  /// What threads allow themselves during captures; 0 is global.
+  var threadModes: [UInt: Int32] = [:]
+  /// The graph that each capture will become.
+  var captureGraphs: [UInt: UInt] = [:]
+  /// Values that graphs and executables keep.
+  var kept: [UInt: [UserObject]] = [:]
+  /// User objects that no graph has taken.
+  var userObjects: [UInt: UserObject] = [:]
   var graphs: [UInt: [Work]] = [:]
   var eventTimes: [UInt: Double] = [:]
   var symbols: [UInt: String] = [:]
@@ -110,6 +122,7 @@ struct FakeState {
     graphs[handle] = nil
     eventTimes[handle] = nil
     symbols[handle] = nil
+    kept[handle] = nil
     if kind == .module { objects = objects.filter { $0.value.name != "of \(handle)" } }
     return Self.ok
   }
@@ -182,10 +195,40 @@ struct FakeState {
     return Self.ok
   }
 
-  /// Status of a call that no capture allows.
+  /// A value that graphs share; goes with the last of them.
+  final class UserObject {
+    let value: UnsafeMutableRawPointer
+    let destroy: @Sendable (UnsafeMutableRawPointer) -> Void
+
+    init(
+      _ value: UnsafeMutableRawPointer,
+      _ destroy: @escaping @Sendable (UnsafeMutableRawPointer) -> Void
+    ) {
+      self.value = value
+      self.destroy = destroy
+    }
+
+    deinit { destroy(value) }
+  }
+
+  /// Status of a call that captures forbid to threads that have not relaxed them: it ends those
+  /// captures, as the driver does.
   var notCapturing: Int32 {
-    if current == 0 { return Self.invalidContext }
-    return captures.isEmpty ? Self.ok : Self.captureUnsupported
+    mutating get { current == 0 ? Self.invalidContext : captureStatus }
+  }
+
+  /// The same for calls that need no context.
+  var captureStatus: Int32 {
+    mutating get {
+      let mode = threadModes[Self.thread] ?? 0
+      if mode == 2 { return Self.ok }
+      let ended = captureModes.filter { capture in
+        capture.value.mode != 2
+          && (capture.value.thread == Self.thread || mode == 0 && capture.value.mode == 0)
+      }
+      invalidated.formUnion(ended.keys)
+      return ended.isEmpty ? Self.ok : Self.captureUnsupported
+    }
   }
 
   var live: [String] {

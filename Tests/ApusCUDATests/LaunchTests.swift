@@ -147,7 +147,7 @@ import Testing
     let function = try machine.vectorAdd(in: machine.context())
     #expect(try function.maxActiveBlocks(threadsPerBlock: 256) == 8)
     #expect(
-      try function.maxActiveClusters(LaunchConfiguration(grid: 2, block: 32, cluster: 2)) == 132)
+      try function.maxActiveClusters(LaunchConfiguration(grid: 2, block: 32, cluster: 2)) == 66)
   }
 }
 

@@ -85,7 +85,7 @@ def rules():
     for file in sorted((IR / "Verifier").glob("*Rule.swift")):
         text = file.read_text()
         name = re.search(r"static let rule = Diagnostic\.Rule\.(\w+)", text).group(1)
-        for _, comment in documented(text, r"enum (\w+Rule)\b", 0):
+        for _, comment in documented(text, r"(?:enum|struct) (\w+Rule)\b", 0):
             if comment:
                 first = sentence(comment)
                 lines.append(f"| `{name}` | {cell(first)} | {file.name} |")

@@ -3,10 +3,10 @@ public import ApusCore
 /// An attention operator that was planned and can run any number of times: the common result of
 /// `SingleDecode`, `BatchDecode`, `SinglePrefill`, `BatchPrefill` and `MLADecode`.
 ///
-/// It is a value. On the CPU several threads may run it at once with distinct outputs and workspaces;
-/// on a GPU its runs must follow each other, on one stream or ordered by events, because they share
-/// counters in the plan's device memory. Keep it until enqueued runs are done and as long as a graph
-/// that captured one is replayed.
+/// It is a value. Several runs may be under way at once, on several threads of the CPU or streams of a
+/// GPU, if each has outputs and a workspace of its own; runs without a workspace of the caller share
+/// the plan's on a GPU and must follow each other. Keep it as long as a graph that captured a run is
+/// replayed; enqueued runs may outlive it.
 public struct PlannedAttention: Sendable, CustomStringConvertible {
   /// The operator's name in errors.
   public let operation: String
@@ -14,6 +14,8 @@ public struct PlannedAttention: Sendable, CustomStringConvertible {
   public let backend: any Backend
   /// What will run.
   public let plan: any AttentionPlan
+  /// The operator's name in errors of runs, made once.
+  private let runOperation: String
 
   /// The planned problem.
   public var problem: AttentionProblem { plan.problem }
@@ -26,13 +28,17 @@ public struct PlannedAttention: Sendable, CustomStringConvertible {
   package init(
     _ problem: AttentionProblem, operation: String, backend: any Backend
   ) throws(ApusError) {
-    if case .unsupported(let requested, let supported) = backend.support(for: problem) {
+    // Back ends with routes refuse in `plan`, with the same words and without validating twice.
+    if !(backend is any RoutedBackend),
+      case .unsupported(let requested, let supported) = backend.support(for: problem)
+    {
       throw .unsupported(
         UnsupportedError(
           operation: "\(operation).plan", backend: backend.name, requested: requested,
           supported: supported))
     }
     self.operation = operation
+    runOperation = "\(operation).run"
     self.backend = backend
     plan = try backend.plan(problem, operation: "\(operation).plan")
   }
@@ -49,7 +55,7 @@ public struct PlannedAttention: Sendable, CustomStringConvertible {
     on stream: ExecutionStream = .synchronous
   ) throws(ApusError) {
     try backend.run(
-      plan, arguments, workspace: workspace, on: stream, operation: "\(operation).run")
+      plan, arguments, workspace: workspace, on: stream, operation: runOperation)
   }
 
   /// Computes o over separate K and V that are `Tensor`s, which stay alive during the call.

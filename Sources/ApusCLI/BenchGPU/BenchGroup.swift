@@ -7,10 +7,12 @@ struct BenchGroup: ParsableCommand {
     abstract: "Measure the operators on this machine.",
     discussion: """
       `apus bench SUITE` measures the CPU (decode, prefill, append, mla, ops, or cpu for all; see \
-      `apus bench suite --help`), `apus bench gpu-…` a GPU. --json FILE stores the result.
+      `apus bench suite --help`), `apus bench gpu-…` and tensor-cores a GPU; \
+      gpu-host needs none. --json FILE stores the result.
       """,
     subcommands: [
       BenchCommand.self, GPUPrefillBench.self, GPUDecodeBench.self, GPUOperatorBench.self,
+      TensorCoreBench.self, GPUHostBench.self,
     ],
     defaultSubcommand: BenchCommand.self)
 }

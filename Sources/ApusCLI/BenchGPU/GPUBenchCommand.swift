@@ -119,14 +119,3 @@ struct GPUOperatorBench: ParsableCommand {
   @OptionGroup var options: GPUBenchOptions
   func run() throws { try options.run(suite: "gpu-ops", GPUOperatorSuite.items) }
 }
-
-/// `apus bench gpu-decode`.
-struct GPUDecodeBench: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "gpu-decode", abstract: "Measure batch decode on a GPU.")
-  @OptionGroup var options: GPUBenchOptions
-  func run() throws {
-    let shapes = GPUDecodeSuite.peerShapes + GPUDecodeSuite.otherShapes
-    try options.run(suite: "gpu-decode", shapes.map(GPUDecodeSuite.item))
-  }
-}

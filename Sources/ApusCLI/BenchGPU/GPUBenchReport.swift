@@ -94,7 +94,8 @@ struct GPUBenchResult: Codable, Sendable {
   var kvType: String
   /// Symbols of the kernels of one call.
   var kernels: [String]
-  /// Hash of each kernel's PTX, in the same order.
+  /// The first 16 digits of the SHA-256 of each kernel's PTX, in the same order: those of
+  /// `Golden/hashes.txt` where the code is unchanged.
   var ptxHashes: [String] = []
   /// Compulsory bytes and operations of one call.
   var bytes: Int

@@ -116,6 +116,31 @@ final class GPUBenchSession {
       DeviceView(address: UInt64(view.address), byteCount: view.byteCount), byte: 0)
   }
 
+  /// A tensor of the host in memory of its own.
+  func copied(_ tensor: Tensor) throws -> TensorView {
+    let owned = OwnedBuffer(
+      try DeviceBuffer(byteCount: max(tensor.byteCount, 16), in: stream.context))
+    let target = try owned.buffer.view.slice(at: 0, byteCount: tensor.byteCount)
+    try tensor.withBytes { try stream.copy(from: $0, to: target) }
+    try stream.synchronize()
+    tensors.append(owned)
+    return view(target, tensor.scalarType, tensor.shape)
+  }
+
+  /// The elements of an output once the stream has come so far.
+  func floats(_ view: TensorView, _ type: ElementType) throws -> [Float] {
+    var bytes = [UInt8](repeating: 0, count: view.byteCount)
+    let source = DeviceView(address: UInt64(view.address), byteCount: view.byteCount)
+    try bytes.withUnsafeMutableBytes {
+      try stream.copy(from: source, to: $0)
+      try stream.synchronize()
+    }
+    return bytes.withUnsafeBytes { raw in
+      guard let base = raw.baseAddress else { return [] }
+      return (0..<raw.count / type.byteCount).map { type.load(base, at: $0) }
+    }
+  }
+
   /// Frees the tensors of the last case; a stream that failed has told so already.
   func dropTensors() {
     try? stream.synchronize()

@@ -1,3 +1,4 @@
+internal import Apus
 internal import ApusNumerics
 
 /// A case of a GPU suite: what it is called, what it costs, how to make its calls.
@@ -50,6 +51,10 @@ extension GPUBenchSession {
       name: item.name, operation: item.operation, tag: item.tag, qType: "\(item.qType)",
       kvType: "\(item.kvType)", kernels: try symbols(of: first), bytes: item.bytes,
       flops: item.flops)
+    result.ptxHashes = try result.kernels.map { symbol in
+      // As many digits as the recorded hashes of the catalogue have.
+      try backend.launcher.ptxDigest(of: symbol).map { String("\($0)".prefix(16)) } ?? "?"
+    }
     if item.methods.contains(.burst) { result.burst = GPUSamples(try timer.burst(first)) }
     if item.methods.contains(.graph) {
       let graph = try timer.graph(calls)

@@ -1,5 +1,6 @@
 internal import Apus
 internal import ApusNumerics
+internal import Foundation
 
 /// Batch decode over paged caches: the shapes of the peers' table, and those that they lack.
 enum GPUDecodeSuite {
@@ -21,11 +22,18 @@ enum GPUDecodeSuite {
     var lengths: [Int]?
     /// Tells shapes with `lengths` apart.
     var note = ""
+    /// Whether ALiBi is added to scores.
+    var hasSlopes = false
+    /// Whether the queries of a request are a tree: a custom mask hides every third query from those
+    /// behind it.
+    var isTree = false
 
     var tag: String {
       var text = "b\(batch) kv\(length) h\(qoHeads)/\(kvHeads) d\(headDim) p\(pageSize)"
       if queries > 1 { text += " sq\(queries)" }
       if let windowLeft { text += " w\(windowLeft)" }
+      if hasSlopes { text += " alibi" }
+      if isTree { text += " tree" }
       if !note.isEmpty { text += " \(note)" }
       return text
     }
@@ -83,11 +91,19 @@ enum GPUDecodeSuite {
       for queries in [2, 4, 8, 16] {
         shapes.append(Shape(batch: 16, length: 8192, kvType: kv, queries: queries))
       }
-      for headDim in [64, 256] {
+      for headDim in [64, 80, 96, 256] {
         shapes.append(Shape(batch: 16, length: 8192, headDim: headDim, kvType: kv))
       }
       shapes.append(Shape(batch: 16, length: 8192, pageSize: 1, kvType: kv))
       shapes.append(Shape(batch: 16, length: 8192, qoHeads: 40, kvType: kv))
+      shapes.append(Shape(batch: 16, length: 8192, kvType: kv, hasSlopes: true))
+      shapes.append(Shape(batch: 16, length: 8192, kvType: kv, queries: 8, isTree: true))
+    }
+    shapes.append(Shape(batch: 16, length: 8192, headDim: 72))
+    shapes.append(Shape(batch: 16, length: 4096, headDim: 512))
+    for heads in [8, 32] {
+      shapes.append(
+        Shape(batch: 16, length: 4096, qoHeads: heads, qType: .f32, kvType: .f32))
     }
     return shapes
   }
@@ -97,25 +113,74 @@ enum GPUDecodeSuite {
       operation: "decode", tag: shape.tag, qType: shape.qType, kvType: shape.kvType,
       bytes: shape.bytes, flops: shape.flops, methods: [.graph]
     ) { session in
-      let sets = GPUCase.inputSetCount(byteCount: shape.cacheByteCount)
-      let (rows, heads) = (shape.batch * shape.queries, shape.qoHeads)
-      let o = try session.output(ScalarType(shape.qType), [rows, heads, shape.headDim])
-      var calls: [GPUCall] = []
-      let table = session.pages(lengths: shape.allLengths, pageSize: shape.pageSize)
-      let planned = try BatchDecode.plan(
-        shape: AttentionShape(
-          qoHeadCount: heads, kvHeadCount: shape.kvHeads, headDimQK: shape.headDim),
-        types: AttentionTypes(q: shape.qType, kv: shape.kvType, o: shape.qType), pages: table,
-        queriesPerRequest: shape.queries,
-        mask: AttentionMask(isCausal: true, windowLeft: shape.windowLeft), on: session.backend)
-      for _ in 0..<sets {
-        let q = try session.normal(shape.qType, [rows, heads, shape.headDim])
-        let pages = [table.greatestPage + 1, 2, shape.pageSize, shape.kvHeads, shape.headDim]
-        let kv = try session.normal(shape.kvType, pages)
-        let arguments = AttentionArguments(q: .packed(q), kv: .combined(kv), o: o)
-        calls.append { try planned.run(arguments, on: session.queue) }
+      let inputs = try inputs(shape, session)
+      return inputs.arguments.map { arguments in
+        { try inputs.planned.run(arguments, on: session.queue) }
       }
-      return calls
     }
+  }
+
+  /// The problem of a shape, and the tensors of its input sets; all have one output.
+  struct Inputs {
+    var planned: PlannedAttention
+    var problem: AttentionProblem { planned.problem }
+    var arguments: [AttentionArguments]
+    var o: TensorView
+  }
+
+  /// Tensors of standard normal numbers, pages in random order.
+  static func inputs(_ shape: Shape, _ session: GPUBenchSession) throws -> Inputs {
+    let sets = GPUCase.inputSetCount(byteCount: shape.cacheByteCount)
+    let (rows, heads) = (shape.batch * shape.queries, shape.qoHeads)
+    let o = try session.output(ScalarType(shape.qType), [rows, heads, shape.headDim])
+    let table = session.pages(lengths: shape.allLengths, pageSize: shape.pageSize)
+    let planned = try BatchDecode.plan(
+      shape: AttentionShape(
+        qoHeadCount: heads, kvHeadCount: shape.kvHeads, headDimQK: shape.headDim),
+      types: AttentionTypes(q: shape.qType, kv: shape.kvType, o: shape.qType), pages: table,
+      queriesPerRequest: shape.queries, mask: mask(shape), modification: modification(shape),
+      on: session.backend)
+    let pages = [table.greatestPage + 1, 2, shape.pageSize, shape.kvHeads, shape.headDim]
+    let arguments = try (0..<sets).map { _ in
+      AttentionArguments(
+        q: .packed(try session.normal(shape.qType, [rows, heads, shape.headDim])),
+        kv: .combined(try session.normal(shape.kvType, pages)), o: o)
+    }
+    return Inputs(planned: planned, arguments: arguments, o: o)
+  }
+
+  private static func modification(_ shape: Shape) -> ScoreModification {
+    var modification = ScoreModification()
+    if shape.hasSlopes {
+      modification.alibiSlopes = (0..<shape.qoHeads).map {
+        Float(pow(2, -8 * Double($0 + 1) / Double(shape.qoHeads)))
+      }
+    }
+    return modification
+  }
+
+  private static func mask(_ shape: Shape) -> AttentionMask {
+    guard shape.isTree else {
+      return AttentionMask(isCausal: true, windowLeft: shape.windowLeft)
+    }
+    var bytes: [UInt8] = []
+    var offsets = [0]
+    for keys in shape.allLengths {
+      var request = [UInt8](repeating: 0, count: (shape.queries * keys + 7) / 8)
+      for query in 0..<shape.queries {
+        let own = keys - shape.queries + query
+        for key in 0...own {
+          let drafted = key - (keys - shape.queries)
+          if drafted >= 0, drafted < query, drafted % 3 == 2 { continue }
+          let bit = query * keys + key
+          request[bit / 8] |= 1 << (bit % 8)
+        }
+      }
+      bytes += request
+      offsets.append(bytes.count)
+    }
+    return AttentionMask(
+      isCausal: true, windowLeft: shape.windowLeft,
+      custom: CustomMask(bytes: bytes, byteIndptr: RaggedIndptr(offsets)))
   }
 }

@@ -40,6 +40,14 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: "Size of the cases: small or full (default: small for the simulator, else full).")
   var size: CaseSize?
 
+  @Option(
+    name: .customLong("per-configuration"),
+    help: """
+      Cases that share compiled kernels: types and dimensions are drawn once for so many (default: \
+      16 for cuda, else 1: each case by itself).
+      """)
+  var casesPerConfiguration: Int?
+
   @Flag(help: "Run cases as they are drawn, and skip those that the back end does not support.")
   var noSimplify = false
 
@@ -55,6 +63,10 @@ struct VerifyCommand: ParsableCommand {
     }
     if let caseIndex, !(0...Int(Int32.max)).contains(caseIndex) {
       throw ValidationError("--case must be in 0…\(Int32.max); found \(caseIndex).")
+    }
+    if let casesPerConfiguration, !(1...1000).contains(casesPerConfiguration) {
+      throw ValidationError(
+        "--per-configuration must be in 1…1000; found \(casesPerConfiguration).")
     }
     if let workers, !(1...1024).contains(workers) {
       throw ValidationError("--workers must be in 1…1024; found \(workers).")
@@ -82,12 +94,17 @@ struct VerifyCommand: ParsableCommand {
     if report.failedCount > 0 { throw ExitCode.failure }
   }
 
+  private var isOnGPU: Bool {
+    if case .cuda = backendOptions.backend { true } else { false }
+  }
+
   /// What the suite shall run.
   var options: Suite.Options {
     Suite.Options(
       seed: seed, cases: caseIndex.map { $0..<$0 + 1 } ?? 0..<cases,
       size: size ?? (backendOptions.backend == .simulator ? .small : .full), family: family,
       seeksSupport: backendOptions.backend != .cpu && !noSimplify,
+      casesPerConfiguration: casesPerConfiguration ?? (isOnGPU && !noSimplify ? 16 : 1),
       propertyRepetitions: laws ? 4 : 0, makesMalformedCalls: laws,
       workers: workers ?? ProcessInfo.processInfo.activeProcessorCount)
   }
@@ -117,6 +134,11 @@ struct VerifyCommand: ParsableCommand {
           + "--case INDEX")
     }
     lines += kernelLines(report.kernelCases)
+    if let compilation = report.compilation {
+      lines.append(
+        "compiled \(compilation.kernelCount) kernels in \(Format.fixed(compilation.seconds, 1)) s; "
+          + "types and dimensions are drawn once for \(report.options.casesPerConfiguration) cases")
+    }
     for (reason, count) in report.skipReasons.sorted(by: { $0.key < $1.key }) {
       lines.append("skipped \(count): \(reason)")
     }

@@ -5,7 +5,9 @@ import ApusIR
 /// Operators cannot take default arguments, so their nodes get a pending place first: the number
 /// of statements so far. The next statement, which states its file and line, settles it.
 final class Emitter {
-  var builder: IRBuilder
+  // Every op changes it, from code that runs no other code meanwhile: checking each time that
+  // nobody else does costs more than the change.
+  @exclusivity(unchecked) var builder: IRBuilder
   let launch: LaunchBounds
   let target: Target
   private var failures: [ElaborationFailure] = []
@@ -47,6 +49,7 @@ final class Emitter {
       if region.nodes[index].location.fileID.isEmpty {
         region.nodes[index].location = resolve(region.nodes[index].location)
       }
+      guard region.nodes[index].hasRegions else { continue }
       for inner in region.nodes[index].regions.indices {
         resolve(&region.nodes[index].regions[inner])
       }

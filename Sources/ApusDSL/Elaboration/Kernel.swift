@@ -87,8 +87,8 @@ extension Kernel {
   private func simplify(_ kernel: inout KernelIR, for target: Target) {
     kernel = Legalisation.run(kernel, target: target)
     for pass in KernelIR.standardPasses { pass.apply(to: &kernel) }
+    // Leaves no dead code: copies that nothing reads went before.
     SnapshotForwarding.apply(to: &kernel)
-    DeadCode.apply(to: &kernel)
   }
 
   private func verify(_ kernel: KernelIR, for target: Target) throws(ElaborationError) {

@@ -23,25 +23,33 @@ public enum SnapshotForwarding: Pass {
   private static func rewrite(_ region: inout Region, _ sources: [ValueID?]) {
     var kept = 0
     for index in region.nodes.indices {
-      if case .movement(.copy) = region.nodes[index].op,
-        let copy = region.nodes[index].results.first, sources[copy.index] != nil
-      {
-        continue
+      if isForwarded(region.nodes[index], sources) { continue }
+      if region.nodes[index].operands.contains(where: { isForwarded($0, sources) }) {
+        let operands = region.nodes[index].operands
+        region.nodes[index].operands = operands.map { operand in
+          operand.valueID.flatMap { sources[$0.index] }.map(Operand.value) ?? operand
+        }
       }
-      var operands: [Operand]?
-      for (place, operand) in region.nodes[index].operands.enumerated() {
-        guard let id = operand.valueID, let source = sources[id.index] else { continue }
-        operands = operands ?? region.nodes[index].operands
-        operands?[place] = .value(source)
-      }
-      if let operands { region.nodes[index].operands = operands }
-      for inner in region.nodes[index].regions.indices {
-        rewrite(&region.nodes[index].regions[inner], sources)
+      if region.nodes[index].hasRegions {
+        for inner in region.nodes[index].regions.indices {
+          rewrite(&region.nodes[index].regions[inner], sources)
+        }
       }
       if kept != index { region.nodes.swapAt(kept, index) }
       kept += 1
     }
     region.nodes.removeSubrange(kept...)
+  }
+
+  /// Whether the node is a copy that goes.
+  private static func isForwarded(_ node: Node, _ sources: [ValueID?]) -> Bool {
+    guard case .movement(.copy) = node.op, let copy = node.results.first else { return false }
+    return sources[copy.index] != nil
+  }
+
+  private static func isForwarded(_ operand: Operand, _ sources: [ValueID?]) -> Bool {
+    guard case .value(let id) = operand else { return false }
+    return sources[id.index] != nil
   }
 
   /// A copy whose readers are being counted down.
@@ -61,8 +69,8 @@ public enum SnapshotForwarding: Pass {
     private let values: [ValueInfo]
     private var readers: [Int]
     private var snapshots: [Snapshot] = []
-    /// By copy, its place in `snapshots`.
-    private var places: [Int?]
+    /// By copy, its place in `snapshots`; -1 for none.
+    private var places: [Int]
     /// By variable, the places of its open snapshots.
     private var open: [[Int]]
     /// Places of open snapshots that were read for the last time in a nested region.
@@ -71,7 +79,7 @@ public enum SnapshotForwarding: Pass {
     init(_ kernel: KernelIR) {
       values = kernel.values
       sources = Array(repeating: nil, count: values.count)
-      places = Array(repeating: nil, count: values.count)
+      places = Array(repeating: -1, count: values.count)
       open = Array(repeating: [], count: values.count)
       var readers = Array(repeating: 0, count: values.count)
       kernel.body.forEachNode { node, _ in
@@ -93,13 +101,16 @@ public enum SnapshotForwarding: Pass {
       if case .tensorCore(.wgmma) = node.op { isProduct = true }
       for operand in node.operands {
         guard let id = operand.valueID else { continue }
-        if let place = places[id.index] { read(place, depth, isProduct) }
+        let place = places[id.index]
+        if place >= 0 { read(place, depth, isProduct) }
         if isProduct { closeAll(of: id, depth, isLastRead: false) }
       }
       var isAssignment = false
       if case .movement(.assign) = node.op { isAssignment = true }
       for id in node.results { closeAll(of: id, depth, isLastRead: isAssignment) }
-      for region in node.regions { walk(region, depth: depth + 1) }
+      if node.hasRegions {
+        for region in node.regions { walk(region, depth: depth + 1) }
+      }
       if case .movement(.copy) = node.op { begin(node, depth) }
       settle(depth)
     }

@@ -138,3 +138,78 @@ extension Op.Control {
 }
 
 func hexadecimal(_ value: UInt32) -> String { "0x" + String(value, radix: 16) }
+
+extension Op.ApproximateFunction: CustomStringConvertible {
+  /// PTX's verb.
+  public var description: String {
+    switch self {
+    case .ex2: "ex2"
+    case .lg2: "lg2"
+    case .rcp: "rcp"
+    case .rsqrt: "rsqrt"
+    case .sqrt: "sqrt"
+    case .tanh: "tanh"
+    case .sin: "sin"
+    case .cos: "cos"
+    }
+  }
+}
+
+extension Op.Comparison: CustomStringConvertible {
+  /// PTX's modifier.
+  public var description: String {
+    switch self {
+    case .eq: "eq"
+    case .ne: "ne"
+    case .lt: "lt"
+    case .le: "le"
+    case .gt: "gt"
+    case .ge: "ge"
+    case .equ: "equ"
+    case .neu: "neu"
+    case .ltu: "ltu"
+    case .leu: "leu"
+    case .gtu: "gtu"
+    case .geu: "geu"
+    case .num: "num"
+    case .nan: "nan"
+    }
+  }
+}
+
+extension Op.MemoryElement: CustomStringConvertible {
+  /// PTX's type.
+  public var description: String {
+    switch self {
+    case .b8: "b8"
+    case .s8: "s8"
+    case .b16: "b16"
+    case .s16: "s16"
+    case .b32: "b32"
+    case .b64: "b64"
+    }
+  }
+}
+
+extension Op.MatrixElement: CustomStringConvertible {
+  /// PTX's type.
+  public var description: String {
+    switch self {
+    case .f16: "f16"
+    case .bf16: "bf16"
+    case .tf32: "tf32"
+    case .e4m3: "e4m3"
+    case .e5m2: "e5m2"
+    }
+  }
+}
+
+extension Op.AccumulatorType: CustomStringConvertible {
+  /// PTX's type.
+  public var description: String {
+    switch self {
+    case .f32: "f32"
+    case .f16: "f16"
+    }
+  }
+}

@@ -20,33 +20,38 @@ public enum AddressOffsets: Pass {
   /// Folds the kernel's offsets.
   public static func apply(to kernel: inout KernelIR) {
     var sums = [Sum?](repeating: nil, count: kernel.values.count)
-    kernel.body.forEachNode { node, _ in
-      guard let sum = sum(of: node, kernel.values) else { return }
-      if let id = sum.base.valueID, let inner = sums[id.index] {
-        sums[node.results[0].index] = (inner.base, inner.offset + sum.offset)
-      } else {
-        sums[node.results[0].index] = sum
-      }
-    }
-    rewrite(&kernel.body, sums)
+    walk(&kernel.body, kernel.values, &sums)
   }
 
-  private static func rewrite(_ region: inout Region, _ sums: [Sum?]) {
+  /// One round in program order: a sum stands before its uses.
+  private static func walk(_ region: inout Region, _ values: [ValueInfo], _ sums: inout [Sum?]) {
     for position in region.nodes.indices {
-      for index in region.nodes[position].regions.indices {
-        rewrite(&region.nodes[position].regions[index], sums)
+      if let sum = sum(of: region.nodes[position], values) {
+        let result = region.nodes[position].results[0]
+        if let id = sum.base.valueID, let inner = sums[id.index] {
+          sums[result.index] = (inner.base, inner.offset + sum.offset)
+        } else {
+          sums[result.index] = sum
+        }
+        continue
       }
       rewrite(&region.nodes[position], sums)
+      guard region.nodes[position].hasRegions else { continue }
+      for index in region.nodes[position].regions.indices {
+        walk(&region.nodes[position].regions[index], values, &sums)
+      }
     }
   }
 
   private static func rewrite(_ node: inout Node, _ sums: [Sum?]) {
+    guard !node.op.isPure else { return }
     for index in node.op.addressOperands(operandCount: node.operands.count) {
       guard let id = node.operands[index].valueID, let sum = sums[id.index],
         let op = node.op.adding(sum.offset, toAddress: index, of: node)
       else { continue }
-      node.op = op
-      node.operands[index] = sum.base
+      var operands = node.operands
+      operands[index] = sum.base
+      node.replace(op, operands: operands)
     }
   }
 

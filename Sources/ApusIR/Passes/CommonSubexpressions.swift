@@ -16,77 +16,121 @@ public enum CommonSubexpressions: Pass {
 
   /// Merges the kernel's equal expressions.
   public static func apply(to kernel: inout KernelIR) {
-    var merger = Merger(kernel)
+    let merger = Merger(kernel)
     merger.merge(&kernel.body)
   }
 
-  /// A computed expression. Its key is a mixture of operands and op; equality decides.
-  private struct Expression {
-    let op: Op
-    let operands: [Operand]
-    let results: [ValueID]
+  /// A mixture of a node's operands and op. Equality decides.
+  fileprivate static func key(_ node: Node, _ type: ValueType?) -> UInt64 {
+    func mix(_ key: UInt64, _ bits: UInt64) -> UInt64 {
+      let product = (key ^ bits) &* 0x9E37_79B9_7F4A_7C15
+      return product ^ product >> 29
+    }
+    var key = mix(UInt64(type?.rawValue ?? 0), node.op.groupNumber)
+    for operand in node.operands {
+      switch operand {
+      case .value(let id): key = mix(key, UInt64(truncatingIfNeeded: id.index) << 1)
+      case .constant(let constant):
+        key = mix(key, constant.bits << 1 | 1)
+        key = mix(key, UInt64(constant.type.rawValue))
+      }
+    }
+    // Operands tell most expressions apart; without any, the op's details do.
+    if !node.operands.isEmpty { return key }
+    var hasher = Hasher()
+    hasher.combine(node.op)
+    return mix(key, UInt64(truncatingIfNeeded: hasher.finalize()))
+  }
 
-    static func key(_ node: Node, _ type: ValueType?) -> UInt64 {
-      func mix(_ key: UInt64, _ bits: UInt64) -> UInt64 {
-        let product = (key ^ bits) &* 0x9E37_79B9_7F4A_7C15
-        return product ^ product >> 29
-      }
-      var key = mix(UInt64(type?.rawValue ?? 0), node.op.groupNumber)
-      for operand in node.operands {
-        switch operand {
-        case .value(let id): key = mix(key, UInt64(truncatingIfNeeded: id.index) << 1)
-        case .constant(let constant):
-          key = mix(key, constant.bits << 1 | 1)
-          key = mix(key, UInt64(constant.type.rawValue))
-        }
-      }
-      // Operands tell most expressions apart; without any, the op's details do.
-      if !node.operands.isEmpty { return key }
-      var hasher = Hasher()
-      hasher.combine(node.op)
-      return mix(key, UInt64(truncatingIfNeeded: hasher.finalize()))
+  /// Computed expressions by key; of unequal ones with equal keys the last. Open addressing: a place
+  /// that was taken keeps its key, so that searches go on behind it.
+  private struct Table {
+    /// Numbers of expressions, -1 for none.
+    private var numbers: [Int32]
+    private var keys: [UInt64]
+    private(set) var expressions: [Node] = []
+    private let mask: Int
+
+    /// - Parameter count: so many keys and no more are kept.
+    init(count: Int) {
+      var size = 64
+      while size < 2 * count { size *= 2 }
+      numbers = Array(repeating: -1, count: size)
+      keys = Array(repeating: 0, count: size)
+      mask = size - 1
+    }
+
+    /// The place of a key, which may be empty.
+    func place(of key: UInt64) -> Int {
+      // 0 marks places that were never taken.
+      let key = key | 1
+      var place = Int(truncatingIfNeeded: key >> 8) & mask
+      while keys[place] != key, keys[place] != 0 { place = (place + 1) & mask }
+      return place
+    }
+
+    func number(at place: Int) -> Int32 { numbers[place] }
+
+    mutating func put(_ number: Int32, at place: Int) { numbers[place] = number }
+
+    mutating func put(_ node: Node, key: UInt64, at place: Int) {
+      guard expressions.count < mask / 2 else { return }
+      keys[place] = key | 1
+      numbers[place] = Int32(truncatingIfNeeded: expressions.count)
+      expressions.append(node)
     }
   }
 
-  private struct Merger {
+  private final class Merger {
     let values: [ValueInfo]
     let resting: ValueSet
     var substitution: Substitution
-    /// Expressions of this region and those around it; of unequal ones with equal keys the last.
-    var known: [UInt64: Expression] = [:]
+    /// Expressions of this region and those around it.
+    var known: Table
 
     init(_ kernel: KernelIR) {
       values = kernel.values
       resting = kernel.wgmmaRegisterOperands
       substitution = Substitution(for: kernel)
-      known.reserveCapacity(values.count)
+      // Each expression is a node with a result, and each value is the result of one node.
+      known = Table(count: values.count + 1)
     }
 
-    mutating func merge(_ region: inout Region, isNested: Bool = false) {
-      var replaced: [(key: UInt64, before: Expression?)] = []
+    func merge(_ region: inout Region, isNested: Bool = false) {
+      var replaced: [(place: Int, before: Int32)] = []
       region.filterNodes { node in
         substitution.apply(to: &node)
-        if node.op.isPure, !node.results.contains(where: resting.contains),
-          node.operands.allSatisfy(values.isImmutable)
-        {
-          let key = Expression.key(node, node.results.first.map { values[$0.index].type })
-          let earlier = known[key]
-          if let earlier, isEqual(earlier, node) {
-            for (result, value) in zip(node.results, earlier.results) {
-              substitution.replace(result, by: .value(value))
-            }
+        if isShareable(node) {
+          let key = CommonSubexpressions.key(
+            node, node.results.first.map { values[$0.index].type })
+          let place = known.place(of: key)
+          let earlier = known.number(at: place)
+          if earlier >= 0, isEqual(known.expressions[Int(earlier)], node) {
+            replaceResults(of: node, by: known.expressions[Int(earlier)])
             return false
           }
-          known[key] = Expression(op: node.op, operands: node.operands, results: node.results)
-          if isNested { replaced.append((key, earlier)) }
+          known.put(node, key: key, at: place)
+          if isNested { replaced.append((place, earlier)) }
         }
+        guard node.hasRegions else { return true }
         for index in node.regions.indices { merge(&node.regions[index], isNested: true) }
         return true
       }
-      for (key, before) in replaced.reversed() { known[key] = before }
+      for (place, before) in replaced.reversed() { known.put(before, at: place) }
     }
 
-    private func isEqual(_ earlier: Expression, _ node: Node) -> Bool {
+    private func isShareable(_ node: Node) -> Bool {
+      node.op.isPure && !node.results.isEmpty && !node.results.contains(where: resting.contains)
+        && node.operands.allSatisfy(values.isImmutable)
+    }
+
+    private func replaceResults(of node: Node, by earlier: Node) {
+      for (result, value) in zip(node.results, earlier.results) {
+        substitution.replace(result, by: .value(value))
+      }
+    }
+
+    private func isEqual(_ earlier: Node, _ node: Node) -> Bool {
       earlier.operands == node.operands && earlier.op == node.op
         && earlier.results.count == node.results.count
         && zip(earlier.results, node.results).allSatisfy {

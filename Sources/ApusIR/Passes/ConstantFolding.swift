@@ -18,11 +18,11 @@ public enum ConstantFolding: Pass {
 
   /// Folds the kernel.
   public static func apply(to kernel: inout KernelIR) {
-    var folder = Folder(kernel)
+    let folder = Folder(kernel)
     folder.fold(&kernel.body)
   }
 
-  private struct Folder {
+  private final class Folder {
     let values: [ValueInfo]
     let resting: ValueSet
     var substitution: Substitution
@@ -33,33 +33,52 @@ public enum ConstantFolding: Pass {
       substitution = Substitution(for: kernel)
     }
 
-    mutating func fold(_ region: inout Region) {
+    func fold(_ region: inout Region) {
       var kept = 0
       var index = 0
       while index < region.nodes.count {
         substitution.apply(to: &region.nodes[index])
-        if let (result, operand) = replacement(of: region.nodes[index]) {
+        switch fate(of: region.nodes[index]) {
+        case .replaced(let result, let operand):
           substitution.replace(result, by: operand)
           index += 1
           continue
-        }
-        if isNeverTaken(region.nodes[index]) {
+        case .neverRuns:
           index += 1
           continue
-        }
-        if let taken = takenRegion(of: region.nodes[index]) {
+        case .branch(let taken):
           region.nodes.replaceSubrange(index...index, with: taken.nodes)
           continue
+        case .nested:
+          for inner in region.nodes[index].regions.indices {
+            fold(&region.nodes[index].regions[inner])
+          }
+        case .stays: break
         }
-        for inner in region.nodes[index].regions.indices {
-          fold(&region.nodes[index].regions[inner])
-        }
+        let isLast = endsRegion(region.nodes[index])
         if kept != index { region.nodes.swapAt(kept, index) }
         kept += 1
         index += 1
-        if endsRegion(region.nodes[kept - 1]) { break }
+        if isLast { break }
       }
       region.nodes.removeSubrange(kept...)
+    }
+
+    /// What becomes of a node.
+    private enum Fate {
+      case replaced(ValueID, by: Operand)
+      case neverRuns
+      case branch(taken: Region)
+      case nested
+      case stays
+    }
+
+    private func fate(of node: Node) -> Fate {
+      if let (result, operand) = replacement(of: node) { return .replaced(result, by: operand) }
+      guard case .control = node.op else { return .stays }
+      if isNeverTaken(node) { return .neverRuns }
+      if let taken = takenRegion(of: node) { return .branch(taken: taken) }
+      return node.hasRegions ? .nested : .stays
     }
 
     private func endsRegion(_ node: Node) -> Bool {

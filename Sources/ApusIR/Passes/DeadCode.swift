@@ -42,8 +42,10 @@ public enum DeadCode: Pass {
     mutating func sweep(_ region: inout Region) {
       var kept = region.nodes.count
       for index in region.nodes.indices.reversed() {
-        for inner in region.nodes[index].regions.indices.reversed() {
-          sweep(&region.nodes[index].regions[inner])
+        if region.nodes[index].hasRegions {
+          for inner in region.nodes[index].regions.indices.reversed() {
+            sweep(&region.nodes[index].regions[inner])
+          }
         }
         if isDead(region.nodes[index]) {
           release(region.nodes[index].operands)

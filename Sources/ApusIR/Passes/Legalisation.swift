@@ -45,7 +45,7 @@ public enum Legalisation {
           let type = node.operands.first.map { kernel.type(of: $0) }
           if replace(node, type: type, into: &nodes) { continue }
         }
-        node.regions = node.regions.map { rewrite($0) }
+        if node.hasRegions { node.regions = node.regions.map { rewrite($0) } }
         nodes.append(node)
       }
       return Region(nodes)
@@ -94,10 +94,6 @@ public enum Legalisation {
 extension KernelIR {
   /// Whether the target has every instruction.
   fileprivate func isLegal(for target: Target) -> Bool {
-    var isLegal = true
-    body.forEachNode { node, _ in
-      if isLegal, Legalisation.lacks(target, node, values) { isLegal = false }
-    }
-    return isLegal
+    !body.contains { Legalisation.lacks(target, $0, values) }
   }
 }

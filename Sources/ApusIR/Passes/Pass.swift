@@ -49,6 +49,11 @@ struct Substitution {
     return replacements[id.index] ?? operand
   }
 
+  private func isReplaced(_ operand: Operand) -> Bool {
+    guard let id = operand.valueID else { return false }
+    return replacements[id.index] != nil
+  }
+
   /// Replaces `value` by an operand that is a constant or an immutable value.
   mutating func replace(_ value: ValueID, by operand: Operand) {
     replacements[value.index] = self[operand]
@@ -56,14 +61,10 @@ struct Substitution {
   }
 
   func apply(to node: inout Node) {
-    guard !isEmpty else { return }
-    var changed: [Operand]?
-    for (index, operand) in node.operands.enumerated() {
-      guard let id = operand.valueID, let other = replacements[id.index] else { continue }
-      changed = changed ?? node.operands
-      changed?[index] = other
-    }
-    if let changed { node.operands = changed }
+    guard !isEmpty, node.operands.contains(where: isReplaced) else { return }
+    var operands = node.operands
+    for index in operands.indices { operands[index] = self[operands[index]] }
+    node.operands = operands
   }
 }
 

@@ -4,7 +4,10 @@
 /// place in the caller's Swift source that diagnostics will name.
 public struct IRBuilder: Sendable {
   private var kernel: KernelIR
-  private var open: [Region] = [Region()]
+  /// Nodes of the innermost open region.
+  private var nodes: [Node] = []
+  /// Regions around it, the body first.
+  private var outer: [Region] = []
 
   /// An empty kernel.
   public init(symbol: String, launch: LaunchBounds) {
@@ -15,7 +18,7 @@ public struct IRBuilder: Sendable {
   public var tables: KernelIR { kernel }
 
   /// Regions open beyond the body: 0 at the top level.
-  public var depth: Int { open.count - 1 }
+  public var depth: Int { outer.count }
 
   /// Type of an operand.
   public func type(of operand: Operand) -> ValueType { kernel.type(of: operand) }
@@ -124,17 +127,23 @@ public struct IRBuilder: Sendable {
   }
 
   /// Appends a finished node to the innermost open region.
-  public mutating func append(_ node: Node) { open[open.count - 1].nodes.append(node) }
+  public mutating func append(_ node: Node) { nodes.append(node) }
 
   // MARK: - Regions
 
   /// Opens a nested region; nodes go there until `closeRegion`.
-  public mutating func openRegion() { open.append(Region()) }
+  public mutating func openRegion() {
+    outer.append(Region(nodes))
+    nodes = []
+  }
 
   /// Closes the innermost region and returns it for the node that owns it; an empty region if
   /// none is open.
   public mutating func closeRegion() -> Region {
-    open.count > 1 ? open.removeLast() : Region()
+    guard let around = outer.popLast() else { return Region() }
+    let closed = Region(nodes)
+    nodes = around.nodes
+    return closed
   }
 
   /// The region that `body` emits.
@@ -148,7 +157,7 @@ public struct IRBuilder: Sendable {
 
   /// The kernel. Regions still open are closed and dropped: their owners were never emitted.
   public consuming func finish() -> KernelIR {
-    kernel.body = open[0]
+    kernel.body = outer.first ?? Region(nodes)
     return kernel
   }
 }

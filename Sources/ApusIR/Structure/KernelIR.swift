@@ -34,9 +34,11 @@ public struct KernelIR: Sendable, Hashable {
   }
 
   /// Description of one value. The id must come from this kernel.
+  @inlinable
   public subscript(value: ValueID) -> ValueInfo { values[value.index] }
 
   /// Type of an operand of this kernel.
+  @inlinable
   public func type(of operand: Operand) -> ValueType {
     switch operand {
     case .value(let id): values[id.index].type

@@ -1,12 +1,14 @@
 /// One executed op with its inputs, outputs and nested regions.
 ///
 /// A value whose copies share one object: passes, rules and printers walk the nodes of a kernel some
-/// thirty times, and a copy of five fields would count four references each time. The object never
-/// changes; a change of a field makes another one.
+/// thirty times, and a copy of five fields would count four references each time. A change of a field
+/// makes another object, or changes this one where no other value shares it.
 public struct Node: Sendable, Hashable {
-  private var fields: Fields
+  @usableFromInline
+  var fields: Fields
 
   /// What to do.
+  @inlinable
   public var op: Op {
     get { fields.op }
     set {
@@ -16,6 +18,7 @@ public struct Node: Sendable, Hashable {
   }
 
   /// Inputs, in the order the op's documentation lists them.
+  @inlinable
   public var operands: [Operand] {
     get { fields.operands }
     set {
@@ -25,6 +28,7 @@ public struct Node: Sendable, Hashable {
 
   /// Values written, in documented order. In-place ops repeat their variables here and in
   /// `operands`, so generic data flow needs no special case: reads are operands, writes results.
+  @inlinable
   public var results: [ValueID] {
     get { fields.results }
     set {
@@ -33,27 +37,54 @@ public struct Node: Sendable, Hashable {
   }
 
   /// Nested code of `if`, `loop` and `roles`; empty for every other op.
+  ///
+  /// A change in place leaves the nodes of the regions where they are.
   public var regions: [Region] {
     get { fields.regions }
     set {
-      fields = Fields(fields.op, fields.operands, fields.results, newValue, fields.location)
+      makeUnique()
+      fields.regions = newValue
+    }
+    _modify {
+      makeUnique()
+      var regions: [Region] = []
+      swap(&regions, &fields.regions)
+      defer { fields.regions = regions }
+      yield &regions
     }
   }
+
+  /// Whether there is nested code; asks less than `regions` does.
+  @inlinable
+  public var hasRegions: Bool { !fields.regions.isEmpty }
 
   /// The line of Swift that emitted the node.
   public var location: SourceLocation {
     get { fields.location }
     set {
-      fields = Fields(fields.op, fields.operands, fields.results, fields.regions, newValue)
+      makeUnique()
+      fields.location = newValue
     }
   }
 
   /// A node.
+  @inlinable
   public init(
     _ op: Op, operands: [Operand] = [], results: [ValueID] = [], regions: [Region] = [],
     location: SourceLocation
   ) {
     fields = Fields(op, operands, results, regions, location)
+  }
+
+  /// Changes op and operands at once.
+  mutating func replace(_ op: Op, operands: [Operand]) {
+    fields = Fields(op, operands, fields.results, fields.regions, fields.location)
+  }
+
+  private mutating func makeUnique() {
+    guard !isKnownUniquelyReferenced(&fields) else { return }
+    fields = Fields(
+      fields.op, fields.operands, fields.results, fields.regions, fields.location)
   }
 
   /// Same op, inputs, outputs, nested code and place.
@@ -72,13 +103,16 @@ public struct Node: Sendable, Hashable {
     hasher.combine(location)
   }
 
-  private final class Fields: Sendable {
-    let op: Op
-    let operands: [Operand]
-    let results: [ValueID]
-    let regions: [Region]
-    let location: SourceLocation
+  /// Sendable: a field changes only under `makeUnique`, in an object that one value refers to.
+  @usableFromInline
+  final class Fields: @unchecked Sendable {
+    @usableFromInline let op: Op
+    @usableFromInline let operands: [Operand]
+    @usableFromInline let results: [ValueID]
+    @usableFromInline @exclusivity(unchecked) var regions: [Region]
+    @usableFromInline @exclusivity(unchecked) var location: SourceLocation
 
+    @usableFromInline
     init(
       _ op: Op, _ operands: [Operand], _ results: [ValueID], _ regions: [Region],
       _ location: SourceLocation
@@ -112,10 +146,24 @@ extension Region {
     // By index: a node that is only looked at in its place is not copied.
     for index in nodes.indices {
       try body(nodes[index], depth)
+      guard nodes[index].hasRegions else { continue }
       for inner in nodes[index].regions.indices {
         try nodes[index].regions[inner].forEachNode(depth: depth + 1, body)
       }
     }
+  }
+
+  /// Whether a node here or in a nested region is one that `condition` looks for.
+  func contains(where condition: (Node) -> Bool) -> Bool {
+    for index in nodes.indices {
+      if condition(nodes[index]) { return true }
+      if nodes[index].hasRegions,
+        nodes[index].regions.contains(where: { $0.contains(where: condition) })
+      {
+        return true
+      }
+    }
+    return false
   }
 
   /// Nodes here and in all nested regions.

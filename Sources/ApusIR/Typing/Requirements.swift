@@ -39,6 +39,7 @@ extension Node {
   }
 
   /// Asks for operand types only where they decide: most nodes of a kernel need nothing.
+  @inline(__always)
   private func requirements(hasOperand: (ValueType) -> Bool) -> Requirements {
     var isBF16: Bool { hasOperand(.bf16x2) || hasOperand(.bf16) }
     let hopper = Requirements(PTXVersion(7, 8), .sm90a)
@@ -114,10 +115,15 @@ extension Node {
 
   /// The first PTX version with the instruction on one target, its values from a kernel's table.
   public func minimumVersion(values: [ValueInfo], on target: Target) -> PTXVersion {
+    minimumVersion(requirements(values: values), on: target)
+  }
+
+  /// The first PTX version with the instruction on one target, given what the node needs.
+  public func minimumVersion(_ needs: Requirements, on target: Target) -> PTXVersion {
     switch op {
     case .conversion(.narrowFP8), .conversion(.widenFP8):
       minimumVersion(operandTypes: [], on: target)
-    default: requirements(values: values).version
+    default: needs.version
     }
   }
 }

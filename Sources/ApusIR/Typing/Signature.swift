@@ -39,6 +39,23 @@ public struct Signature: Sendable, Hashable {
     guard operands.count == self.operands.count, results.count == self.results.count else {
       return false
     }
+    return matches(operand: { operands[$0] }, result: { results[$0] })
+  }
+
+  /// Whether the types of a node's values fit.
+  func matches(_ node: Node, _ values: [ValueInfo]) -> Bool {
+    guard node.operands.count == operands.count, node.results.count == results.count else {
+      return false
+    }
+    return matches(
+      operand: { values.type(of: node.operands[$0]) },
+      result: { values[node.results[$0].index].type })
+  }
+
+  @inline(__always)
+  private func matches(
+    operand: (Int) -> ValueType, result: (Int) -> ValueType
+  ) -> Bool {
     var boundT: ValueType?
     var boundS: ValueType?
     func fits(_ slot: Slot, _ type: ValueType) -> Bool {
@@ -53,10 +70,10 @@ public struct Signature: Sendable, Hashable {
         return s.contains(type) && (boundS ?? type) == type
       }
     }
-    for index in operands.indices where !fits(self.operands[index], operands[index]) {
+    for index in operands.indices where !fits(operands[index], operand(index)) {
       return false
     }
-    for index in results.indices where !fits(self.results[index], results[index]) {
+    for index in results.indices where !fits(results[index], result(index)) {
       return false
     }
     return true

@@ -47,10 +47,12 @@ public enum Operand: Sendable, Hashable {
   case constant(Constant)
 
   /// The value named, or nil for a constant.
+  @inlinable
   public var valueID: ValueID? {
     if case .value(let id) = self { id } else { nil }
   }
   /// The constant, or nil for a value.
+  @inlinable
   public var constant: Constant? {
     if case .constant(let constant) = self { constant } else { nil }
   }

@@ -38,6 +38,13 @@ struct ValueSet: Equatable {
     return result
   }
 
+  /// Whether every value is in the other set too.
+  func isSubset(of other: ValueSet) -> Bool {
+    words.indices.allSatisfy { index in
+      words[index] & ~(index < other.words.count ? other.words[index] : 0) == 0
+    }
+  }
+
   /// Drops all values and keeps the storage.
   mutating func removeAll() {
     for index in words.indices { words[index] = 0 }

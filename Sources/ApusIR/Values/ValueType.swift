@@ -50,6 +50,7 @@ public enum RegisterClass: UInt8, Sendable, Hashable, CaseIterable {
 
 extension ValueType {
   /// Significant bits: 1 for `pred`, else 16, 32 or 64.
+  @inlinable
   public var bitWidth: Int {
     switch self {
     case .pred: 1
@@ -60,6 +61,7 @@ extension ValueType {
   }
 
   /// The register file of values of this type.
+  @inlinable
   public var registerClass: RegisterClass {
     switch bitWidth {
     case 1: .predicate
@@ -70,6 +72,7 @@ extension ValueType {
   }
 
   /// Whether this is a signed or unsigned integer type.
+  @inlinable
   public var isInteger: Bool {
     switch self {
     case .u16, .u32, .s32, .u64, .s64: true
@@ -78,12 +81,15 @@ extension ValueType {
   }
 
   /// Whether this is a two's complement type: decides `shr`, `div`, `rem`, `min`, `max`, compares.
+  @inlinable
   public var isSigned: Bool { self == .s32 || self == .s64 }
 
   /// Whether this is a floating-point type, scalar or packed.
+  @inlinable
   public var isFloat: Bool { !isInteger && self != .pred }
 
   /// Whether this holds two 16-bit elements.
+  @inlinable
   public var isPacked: Bool { self == .f16x2 || self == .bf16x2 }
 
   /// The scalar type of a packed type's elements; itself otherwise.
@@ -98,6 +104,7 @@ extension ValueType {
 
 extension ValueType: CustomStringConvertible {
   /// The name in IR text: `f32`, `bf16x2`, `pred`.
+  @inlinable
   public var description: String {
     switch self {
     case .pred: "pred"

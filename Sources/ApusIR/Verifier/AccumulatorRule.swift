@@ -14,14 +14,51 @@ enum AccumulatorRule: VerifierRule {
   static let rule = Diagnostic.Rule.accumulators
 
   static func check(_ kernel: KernelIR, _ report: inout Report) {
-    var walker = Walker(kernel: kernel)
-    let end = walker.walk(kernel.body, from: State(), &report)
+    var fragments = ValueSet()
+    kernel.body.forEachNode { node, _ in
+      guard case .tensorCore(.wgmma(let shape)) = node.op else { return }
+      for id in owned(by: node, shape, in: kernel) { fragments.insert(id) }
+    }
+    guard !fragments.isEmpty else { return }
+    let walker = Walker(kernel: kernel)
+    let end = walker.walk(skeleton(of: kernel.body, fragments), from: State(), &report)
     if let place = kernel.body.nodes.last?.location, end.isReachable, !end.inFlight.isEmpty {
       report.add(
         rule, at: place, "every wgmma must be waited for before the kernel ends",
         found: "\(end.inFlight.count) registers in flight",
         remedy: "Commit and wait with pending 0.")
     }
+  }
+
+  /// Registers that rest while a product is in flight.
+  private static func owned(
+    by node: Node, _ shape: Op.WGMMAShape, in kernel: KernelIR
+  ) -> [ValueID] {
+    var owned = node.results
+    for operand in node.operands.dropFirst(shape.accumulatorCount).prefix(shape.aCount) {
+      if let id = operand.valueID, kernel[id].type.bitWidth == 32 { owned.append(id) }
+    }
+    return owned
+  }
+
+  /// What the rule looks at, each loop several times: products, control, touches of their registers.
+  private static func skeleton(of region: Region, _ fragments: ValueSet) -> Region {
+    var nodes: [Node] = []
+    for node in region.nodes {
+      switch node.op {
+      case .control where node.hasRegions:
+        var kept = node
+        kept.regions = node.regions.map { skeleton(of: $0, fragments) }
+        nodes.append(kept)
+      case .control, .tensorCore: nodes.append(node)
+      default:
+        let isTouch =
+          node.results.contains(where: fragments.contains)
+          || node.operands.contains { $0.valueID.map(fragments.contains) ?? false }
+        if isTouch { nodes.append(node) }
+      }
+    }
+    return Region(nodes)
   }
 
   private struct State: Equatable {
@@ -32,6 +69,8 @@ enum AccumulatorRule: VerifierRule {
     var groups: [ValueSet] = []
     /// Everything issued or in a group.
     var inFlight = ValueSet()
+    /// Whether that is anything: asked at every node.
+    var hasInFlight = false
     var written = ValueSet()
 
     static let unreachable = State(isReachable: false)
@@ -43,6 +82,7 @@ enum AccumulatorRule: VerifierRule {
       result.isFenced = isFenced && other.isFenced
       result.issued.formUnion(other.issued)
       result.inFlight.formUnion(other.inFlight)
+      result.hasInFlight = hasInFlight || other.hasInFlight
       result.written.formUnion(other.written)
       let count = max(groups.count, other.groups.count)
       result.groups = (0..<count).map { index in
@@ -59,6 +99,7 @@ enum AccumulatorRule: VerifierRule {
     mutating func wait(pending: Int) {
       groups = Array(groups.suffix(max(0, pending)))
       inFlight = groups.reduce(into: issued) { $0.formUnion($1) }
+      hasInFlight = !inFlight.isEmpty
     }
 
     mutating func commit() {
@@ -68,14 +109,14 @@ enum AccumulatorRule: VerifierRule {
     }
   }
 
-  private struct Walker {
+  private final class Walker {
     let kernel: KernelIR
     private var breaks: [State] = []
     private var continues: [State] = []
 
     init(kernel: KernelIR) { self.kernel = kernel }
 
-    mutating func walk(_ region: Region, from start: State, _ report: inout Report) -> State {
+    func walk(_ region: Region, from start: State, _ report: inout Report) -> State {
       var state = start
       for node in region.nodes {
         guard state.isReachable else { break }
@@ -101,7 +142,7 @@ enum AccumulatorRule: VerifierRule {
       }
     }
 
-    private mutating func control(
+    private func control(
       _ node: Node, _ state: State, _ report: inout Report
     ) -> State {
       switch node.op {
@@ -133,7 +174,7 @@ enum AccumulatorRule: VerifierRule {
       return state
     }
 
-    private mutating func loop(
+    private func loop(
       _ body: Region, from start: State, _ report: inout Report
     ) -> State {
       var head = start
@@ -151,10 +192,7 @@ enum AccumulatorRule: VerifierRule {
     /// Reports touches of resting registers and missing fences; notes writes.
     private func touch(_ node: Node, _ state: inout State, _ report: inout Report) {
       if case .tensorCore(.wgmma(let shape)) = node.op {
-        var owned = node.results
-        for operand in node.operands.dropFirst(shape.accumulatorCount).prefix(shape.aCount) {
-          if let id = operand.valueID, kernel[id].type.bitWidth == 32 { owned.append(id) }
-        }
+        let owned = AccumulatorRule.owned(by: node, shape, in: kernel)
         if !state.isFenced {
           report.add(
             rule, at: node.location, "wgmma.fence must precede the first wgmma",
@@ -169,9 +207,10 @@ enum AccumulatorRule: VerifierRule {
           state.issued.insert(id)
           state.inFlight.insert(id)
         }
+        state.hasInFlight = true
         return
       }
-      if !state.inFlight.isEmpty, let value = touched(by: node, in: state.inFlight) {
+      if state.hasInFlight, let value = touched(by: node, in: state.inFlight) {
         report.add(
           rule, at: node.location,
           "registers of a wgmma must rest until its group is waited for",

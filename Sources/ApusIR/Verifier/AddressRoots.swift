@@ -14,11 +14,19 @@ struct AddressRoots {
   init(_ kernel: KernelIR) {
     roots = Array(repeating: nil, count: kernel.values.count)
     // Variables feed back through loops: repeat until no root changes; each changes at most twice.
+    // Shared addresses have 32 bits.
+    var carriers: [Node] = []
+    kernel.body.forEachNode { node, _ in
+      guard node.op.carriesAddress, let result = node.results.first,
+        kernel.values[result.index].type.bitWidth == 32
+      else { return }
+      carriers.append(node)
+    }
     var isStable = false
     while !isStable {
       isStable = true
-      kernel.body.forEachNode { node, _ in
-        guard let result = node.results.first, let root = root(of: node) else { return }
+      for node in carriers {
+        guard let result = node.results.first, let root = root(of: node) else { continue }
         let old = roots[result.index]
         let new = old == nil || old == root ? root : .mixed
         if old != new {
@@ -32,9 +40,7 @@ struct AddressRoots {
   private func root(of node: Node) -> Root? {
     switch node.op {
     case .memory(.sharedAddress(let id, _)): return .known(id)
-    case .movement(.copy), .movement(.variable), .movement(.assign), .movement(.select),
-      .arithmetic(.add), .arithmetic(.sub), .arithmetic(.mad), .bits(.and), .bits(.or),
-      .bits(.xor), .memory(.mapa), .warp(.shfl):
+    default:
       var found: Root?
       for operand in node.operands {
         guard let id = operand.valueID, let root = roots[id.index] else { continue }
@@ -42,7 +48,6 @@ struct AddressRoots {
         found = root
       }
       return found
-    default: return nil
     }
   }
 
@@ -50,5 +55,18 @@ struct AddressRoots {
   subscript(operand: Operand) -> SharedID? {
     guard let id = operand.valueID, case .known(let shared) = roots[id.index] else { return nil }
     return shared
+  }
+}
+
+extension Op {
+  /// Whether the result may point where an operand does, or is an address itself.
+  fileprivate var carriesAddress: Bool {
+    switch self {
+    case .memory(.sharedAddress), .movement(.copy), .movement(.variable), .movement(.assign),
+      .movement(.select), .arithmetic(.add), .arithmetic(.sub), .arithmetic(.mad), .bits(.and),
+      .bits(.or), .bits(.xor), .memory(.mapa), .warp(.shfl):
+      true
+    default: false
+    }
   }
 }

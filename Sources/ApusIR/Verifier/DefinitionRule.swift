@@ -26,8 +26,16 @@ enum DefinitionRule: VerifierRule {
         for operand in node.operands {
           if let id = operand.valueID { use(id, in: node, &report) }
         }
-        for region in node.regions { walk(region, &report) }
-        let rewrites = node.op.inPlaceCount > 0 || node.op == .movement(.assign)
+        if node.hasRegions {
+          for region in node.regions { walk(region, &report) }
+        }
+        if node.results.isEmpty { continue }
+        let rewrites =
+          switch node.op {
+          case .movement(.assign): true
+          case .tensorCore(let op): Op.tensorCore(op).inPlaceCount > 0
+          default: false
+          }
         for id in node.results {
           if rewrites {
             use(id, in: node, &report)

@@ -1,20 +1,35 @@
 /// Immediates lie in the ranges that the ISA documents: offsets, vector forms, shuffle segments,
 /// lane sets, barrier numbers, group counts, copy sizes, tensor ranks, product shapes.
-enum ImmediateRule: VerifierRule {
+struct ImmediateRule: NodeRule {
   static let rule = Diagnostic.Rule.immediates
 
-  static func check(_ kernel: KernelIR, _ report: inout Report) {
-    checkBarrierTable(kernel, &report)
-    kernel.body.forEachNode { node, _ in
-      for violation in violations(of: node, in: kernel) {
-        report.add(
-          rule, at: node.location, "\(node.op.mnemonic): \(violation.requirement)",
-          found: violation.found)
-      }
+  func begin(_ kernel: KernelIR, _ report: inout Report) {
+    Self.checkBarrierTable(kernel, &report)
+  }
+
+  func check(_ node: Node, in kernel: KernelIR, _ report: inout Report) {
+    guard let violations = Self.violations(of: node, in: kernel).list else { return }
+    for violation in violations {
+      report.add(
+        Self.rule, at: node.location, "\(node.op.mnemonic): \(violation.requirement)",
+        found: violation.found)
     }
   }
 
   private typealias Violation = (requirement: String, found: String)
+
+  /// A list that is nothing at all when it is empty, as it is for nearly every node.
+  private struct Violations: ExpressibleByArrayLiteral {
+    var list: [Violation]?
+
+    init(_ list: [Violation]) { self.list = list }
+    init(arrayLiteral elements: Violation...) { list = elements.isEmpty ? nil : elements }
+
+    static func + (left: Violations, right: Violations) -> Violations {
+      guard let more = right.list else { return left }
+      return Violations((left.list ?? []) + more)
+    }
+  }
 
   private static func checkBarrierTable(_ kernel: KernelIR, _ report: inout Report) {
     var taken = Set<Int>()
@@ -43,7 +58,7 @@ enum ImmediateRule: VerifierRule {
     }
   }
 
-  private static func violations(of node: Node, in kernel: KernelIR) -> [Violation] {
+  private static func violations(of node: Node, in kernel: KernelIR) -> Violations {
     switch node.op {
     case .memory(let op): memory(op, node: node, in: kernel)
     case .warp(let op): warp(op)
@@ -57,20 +72,21 @@ enum ImmediateRule: VerifierRule {
   }
 
   private static func require(
-    _ condition: Bool, _ requirement: String, _ found: some Any
-  ) -> [Violation] {
-    condition ? [] : [(requirement, "\(found)")]
+    _ condition: Bool, _ requirement: @autoclosure () -> String,
+    _ found: @autoclosure () -> some Any
+  ) -> Violations {
+    condition ? [] : Violations([(requirement(), "\(found())")])
   }
 
   /// Alignment is a property of the whole address, so the simulator checks it.
-  private static func offset(_ bytes: Int) -> [Violation] {
+  private static func offset(_ bytes: Int) -> Violations {
     require(Int32(exactly: bytes) != nil, "an offset must fit 32 bits", bytes)
   }
 
   private static func memory(
     _ op: Op.Memory, node: Node, in kernel: KernelIR
-  ) -> [Violation] {
-    func access(_ access: Op.MemoryAccess, count: Int) -> [Violation] {
+  ) -> Violations {
+    func access(_ access: Op.MemoryAccess, count: Int) -> Violations {
       let bytes = access.element.byteCount * count
       let isGlobal = access.space == .global
       return offset(access.offset)
@@ -124,8 +140,8 @@ enum ImmediateRule: VerifierRule {
     }
   }
 
-  private static func warp(_ op: Op.Warp) -> [Violation] {
-    func members(_ members: UInt32) -> [Violation] {
+  private static func warp(_ op: Op.Warp) -> Violations {
+    func members(_ members: UInt32) -> Violations {
       require(members != 0, "members must not be empty", hexadecimal(members))
     }
     switch op {
@@ -142,8 +158,8 @@ enum ImmediateRule: VerifierRule {
 
   private static func synchronisation(
     _ op: Op.Synchronisation, node: Node, in kernel: KernelIR
-  ) -> [Violation] {
-    func arrive(_ arrive: Op.MBarrierArrive, announces: Bool) -> [Violation] {
+  ) -> Violations {
+    func arrive(_ arrive: Op.MBarrierArrive, announces: Bool) -> Violations {
       offset(arrive.offset)
         + require(
           (1...((1 << 20) - 1)).contains(arrive.count) && (!announces || arrive.count == 1),
@@ -192,13 +208,13 @@ enum ImmediateRule: VerifierRule {
     }
   }
 
-  private static func copy(_ op: Op.Copy) -> [Violation] {
-    func bulk(_ access: Op.BulkAccess, isLoad: Bool) -> [Violation] {
+  private static func copy(_ op: Op.Copy) -> Violations {
+    func bulk(_ access: Op.BulkAccess, isLoad: Bool) -> Violations {
       offset(access.destinationOffset) + offset(access.sourceOffset)
         + offset(access.barrierOffset)
         + require(isLoad || !access.isMulticast, "only a load is multicast", "a mask")
     }
-    func rank(_ dimensions: Int) -> [Violation] {
+    func rank(_ dimensions: Int) -> Violations {
       require((1...5).contains(dimensions), "must have 1…5 dimensions", dimensions)
     }
     switch op {
@@ -229,10 +245,10 @@ enum ImmediateRule: VerifierRule {
     }
   }
 
-  private static func tensorCore(_ op: Op.TensorCore) -> [Violation] {
+  private static func tensorCore(_ op: Op.TensorCore) -> Violations {
     func types(
       _ a: Op.MatrixElement, _ b: Op.MatrixElement, _ accumulator: Op.AccumulatorType
-    ) -> [Violation] {
+    ) -> Violations {
       require(
         a == b || a.isFP8 && b.isFP8, "A and B must share a type or both be FP8", "\(a), \(b)")
         + require(

@@ -43,12 +43,14 @@ extension KernelIR {
         if let id = operand.valueID, self[id].type.bitWidth == 32 { operands.insert(id) }
       }
     }
-    var outside = body
+    // Most kernels hold no fragments, and counting none is quick.
+    let hasFragments = !accumulators.isEmpty || !operands.isEmpty
+    var outside = hasFragments ? body : Region()
     var roles: [(role: Role, region: Region)] = []
     for (index, node) in body.nodes.enumerated() {
       guard case .control(.roles(let list)) = node.op else { continue }
       roles = Array(zip(list, node.regions))
-      outside.nodes[index].regions = node.regions.map { _ in Region() }
+      if hasFragments { outside.nodes[index].regions = node.regions.map { _ in Region() } }
     }
     func estimate(
       _ role: String?, _ peaks: [FragmentCounter.Peak], budget: Int
@@ -57,20 +59,32 @@ extension KernelIR {
         role: role, accumulators: peaks.reduce(0) { $0 + $1.accumulators },
         operands: peaks.reduce(0) { $0 + $1.operands }, budget: budget)
     }
+    func isFragment(_ id: ValueID) -> Bool {
+      accumulators.contains(id) || operands.contains(id)
+    }
     func counter(_ mentioned: ValueSet?) -> FragmentCounter {
       FragmentCounter(
         kernel: self, accumulators: mentioned.map(accumulators.intersection) ?? accumulators,
         operands: mentioned.map(operands.intersection) ?? operands)
     }
-    let base = estimate(nil, [counter(nil).peak(outside)], budget: launch.registersAtEntry)
+    let outsidePeak = counter(nil).peak(outside)
+    let base = estimate(nil, [outsidePeak], budget: launch.registersAtEntry)
     return [base]
       + roles.map { role, region in
+        guard hasFragments else {
+          return estimate(role.name, [], budget: role.registers ?? launch.registersAtEntry)
+        }
+        if outsidePeak.sum == 0 {
+          return estimate(
+            role.name, [counter(nil).peak(region)],
+            budget: role.registers ?? launch.registersAtEntry)
+        }
         var mentioned = ValueSet()
         region.forEachNode { node, _ in
           for operand in node.operands {
-            if let id = operand.valueID { mentioned.insert(id) }
+            if case .value(let id) = operand, isFragment(id) { mentioned.insert(id) }
           }
-          for id in node.results { mentioned.insert(id) }
+          for id in node.results where isFragment(id) { mentioned.insert(id) }
         }
         let own = counter(mentioned)
         return estimate(
@@ -117,6 +131,7 @@ struct FragmentCounter {
       case .tensorCore(.wgmmaWait), .tensorCore(.mma): pending = 0
       default: break
       }
+      guard node.hasRegions else { continue }
       for region in node.regions {
         let inner = peak(region)
         if inner.sum > nested.sum { nested = inner }

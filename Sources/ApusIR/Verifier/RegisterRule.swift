@@ -1,6 +1,6 @@
 /// Register budgets are legal and sufficient: a role's budget is a multiple of 8 for whole
-/// warpgroups, all budgets together fit the multiprocessor's 65,536 registers divided by the
-/// resident blocks, and the predicted need of each role that holds fragments stays within its budget.
+/// warpgroups, all budgets together fit what the block gets at entry (`threads` times
+/// `registersAtEntry`: 64,512 of 65,536 for 384 threads), and the predicted need of each role that holds fragments stays within its budget.
 enum RegisterRule: VerifierRule {
   static let rule = Diagnostic.Rule.registers
 
@@ -46,7 +46,7 @@ enum RegisterRule: VerifierRule {
       }
     }
     registers += (kernel.launch.threads - threads) * kernel.launch.registersAtEntry
-    let available = 65536 / kernel.launch.minBlocksPerMultiprocessor
+    let available = kernel.launch.threads * kernel.launch.registersAtEntry
     if roles.contains(where: { $0.registers != nil }), registers > available {
       report.add(
         rule, at: location, "registers of all roles must fit \(available)",

@@ -1,26 +1,24 @@
 /// Every node matches a signature of its op (`Op.signatures`), parameter reads fit the parameter,
 /// and in-place ops repeat their variables as results.
-enum TypeRule: VerifierRule {
+struct TypeRule: NodeRule {
   static let rule = Diagnostic.Rule.types
 
-  static func check(_ kernel: KernelIR, _ report: inout Report) {
-    kernel.body.forEachNode { node, _ in
-      let operands = node.operands.map { kernel.type(of: $0) }
-      let results = node.results.map { kernel[$0].type }
-      let signatures = node.op.signatures(
-        operandCount: operands.count, resultCount: results.count)
-      if !signatures.contains(where: { $0.matches(operands: operands, results: results) }) {
-        let found = Signature(
-          operands.map(Signature.Slot.fixed), results.map(Signature.Slot.fixed))
-        report.add(
-          rule, at: node.location,
-          "\(node.op.mnemonic) must be "
-            + signatures.map(\.description).joined(separator: " or "), found: "\(found)")
-        return
-      }
-      checkParameter(node, in: kernel, &report)
-      checkInPlace(node, &report)
+  private var table = SignatureTable()
+
+  mutating func check(_ node: Node, in kernel: KernelIR, _ report: inout Report) {
+    let signatures = table.signatures(of: node)
+    if !signatures.contains(where: { $0.matches(node, kernel.values) }) {
+      let found = Signature(
+        node.operands.map { .fixed(kernel.type(of: $0)) },
+        node.results.map { .fixed(kernel[$0].type) })
+      report.add(
+        Self.rule, at: node.location,
+        "\(node.op.mnemonic) must be "
+          + signatures.map(\.description).joined(separator: " or "), found: "\(found)")
+      return
     }
+    Self.checkParameter(node, in: kernel, &report)
+    Self.checkInPlace(node, &report)
   }
 
   private static func checkParameter(

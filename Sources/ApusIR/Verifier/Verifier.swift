@@ -23,10 +23,7 @@ public enum Verifier {
 
   private static let stages: [[any VerifierRule.Type]] = [
     [StructureRule.self],
-    [
-      TypeRule.self, DefinitionRule.self, VariableRule.self, ImmediateRule.self, TargetRule.self,
-      SharedMemoryRule.self,
-    ],
+    [NodeRules.self, DefinitionRule.self, SharedMemoryRule.self],
     [
       AccumulatorRule.self, RegisterRule.self, NamedBarrierRule.self, MBarrierRule.self,
       RingRule.self,
@@ -35,10 +32,45 @@ public enum Verifier {
   ]
 }
 
-/// One rule; its file says what it establishes.
+/// A rule; its file says what it establishes.
 protocol VerifierRule: Sendable {
-  static var rule: Diagnostic.Rule { get }
   static func check(_ kernel: KernelIR, _ report: inout Report)
+}
+
+/// A rule about each node by itself.
+protocol NodeRule: Sendable {
+  static var rule: Diagnostic.Rule { get }
+  /// Checks tables, before any node.
+  func begin(_ kernel: KernelIR, _ report: inout Report)
+  /// Checks a node.
+  mutating func check(_ node: Node, in kernel: KernelIR, _ report: inout Report)
+  /// Checks what all nodes together show.
+  func finish(_ kernel: KernelIR, _ report: inout Report)
+}
+
+extension NodeRule {
+  func begin(_ kernel: KernelIR, _ report: inout Report) {}
+  func finish(_ kernel: KernelIR, _ report: inout Report) {}
+}
+
+/// The rules about each node by itself, in one walk: finding the nodes costs more than most of their
+/// questions.
+enum NodeRules: VerifierRule {
+  static func check(_ kernel: KernelIR, _ report: inout Report) {
+    var types = TypeRule()
+    var variables = VariableRule()
+    let immediates = ImmediateRule()
+    let targets = TargetRule()
+    immediates.begin(kernel, &report)
+    targets.begin(kernel, &report)
+    kernel.body.forEachNode { node, _ in
+      types.check(node, in: kernel, &report)
+      variables.check(node, in: kernel, &report)
+      immediates.check(node, in: kernel, &report)
+      targets.check(node, in: kernel, &report)
+    }
+    variables.finish(kernel, &report)
+  }
 }
 
 /// Collects diagnostics of one kernel and target.

@@ -72,6 +72,49 @@ extension KernelCatalog {
           queryType: .bf16, cacheType: cache, outputType: .bf16, headDim: 128, mode: .tokens,
           loader: .gather, tilesPerStep: steps, stages: 2))
     }
+    return rows + coreRows + variantRows
+  }
+
+  /// Ordinary cores: f32, and what asks for every product in f32.
+  private static var coreRows: [DecodeKernel] {
+    var rows: [DecodeKernel] = []
+    for (type, cache, count) in [
+      (ElementType.f32, ElementType.f32, 1), (.f32, .f32, 4), (.bf16, .bf16, 1), (.bf16, .bf16, 4),
+      (.bf16, .e4m3, 8),
+    ] {
+      rows.append(
+        DecodeKernel(
+          queryType: type, cacheType: cache, outputType: type, headDim: 128,
+          arithmetic: .cores(rows: count), mode: .tokens, warps: cache == .f32 ? 4 : 8,
+          tilesPerStep: cache == .e4m3 ? 2 : 1, stages: 3))
+    }
+    // A tree of drafted tokens: custom masks, pair by pair.
+    rows.append(
+      DecodeKernel(
+        queryType: .bf16, cacheType: .bf16, outputType: .bf16, headDim: 128,
+        arithmetic: .cores(rows: 2), mode: .tokens, tilesPerStep: 1, stages: 3, hasRanges: true,
+        mask: .little))
     return rows
+  }
+
+  /// Slopes, dimensions with padding, and pages that are looked up a window ahead.
+  private static var variantRows: [DecodeKernel] {
+    func row(_ mode: DecodeMode) -> DecodeKernel {
+      DecodeKernel(
+        queryType: .bf16, cacheType: .bf16, outputType: .bf16, headDim: 128, mode: mode,
+        tilesPerStep: 1, stages: 3)
+    }
+    var slopes = row(.tokens)
+    slopes.hasRanges = true
+    slopes.hasSlopes = true
+    let padded = DecodeKernel(
+      queryType: .bf16, cacheType: .bf16, outputType: .bf16, headDim: 72, mode: .tokens,
+      loader: .gather, tilesPerStep: 1, stages: 3)
+    let windows = [DecodeMode.tokens, .heads].map { mode in
+      var window = row(mode)
+      window.lookahead = .window
+      return window
+    }
+    return [slopes, padded] + windows
   }
 }

@@ -113,7 +113,7 @@ struct OnlineSoftmax {
     _ tile: RegisterTile, _ row: Int,
     _ combine: (_ a: Value<F32>, _ b: Value<F32>) -> Value<F32>
   ) -> Value<F32> {
-    let values = tile.row(row).map(\.variable.value)
+    let values = tile.row(row).map { $0.variable.value }
     let chains = (0..<2).map { chain in
       stride(from: chain + 2, to: values.count, by: 2).reduce(values[chain]) {
         combine($0, values[$1])

@@ -36,6 +36,8 @@ struct DecodeItem: Hashable, Sendable {
   var firstRow = 0
   /// Rows, at most those of the kernel.
   var rowCount = 0
+  /// First byte of the request's custom mask.
+  var maskStart = 0
   /// Keys of the request.
   var kvLength = 0
   /// Query tokens of the request.
@@ -62,7 +64,7 @@ struct DecodeItem: Hashable, Sendable {
     words.append(word(split) | (isLast ? 1 << 31 : 0))
     words.append(word(counter))
     words.append(word(firstRow))
-    words.append(0)
+    words.append(word(maskStart))
     words.append(word(kvLength))
     words.append(word(qoLength))
   }
@@ -88,6 +90,7 @@ struct DecodeItemValues {
   var counter: Value<U32> { words[11] }
   var firstRow: Value<U32> { words[12] }
   var rowCount: Value<U32> { words[6] >> DecodeItem.nextBits }
+  var maskStart: Value<U32> { words[13] }
   var kvLength: Value<U32> { words[14] }
   var qoLength: Value<U32> { words[15] }
 

@@ -40,6 +40,23 @@ public enum DecodeLoader: String, Sendable, Hashable {
   case gather
 }
 
+/// How far ahead of its copies a warp reads page lists and records; with tensor copies.
+public enum DecodeLookahead: String, Sendable, Hashable, CaseIterable {
+  /// One step: the page of a step is read while the one before it is copied.
+  case step
+  /// A window of 32 steps, and the record of the item behind it: no step waits for the plan.
+  case window
+}
+
+/// When the kernel that follows in the stream may begin to launch.
+public enum DecodeDependents: String, Sendable, Hashable, CaseIterable {
+  /// At once: its blocks wait on multiprocessors where they fit beside this kernel's.
+  case start
+  /// After this block's last step: blocks that wait do not take part in the race for shared memory
+  /// and issue slots.
+  case end
+}
+
 /// Attention of few query rows per request: split-KV over a persistent grid, merged in the same
 /// launch, tensor cores with swapped operands.
 ///
@@ -50,17 +67,19 @@ public enum DecodeLoader: String, Sendable, Hashable {
 /// x = score · log₂e, L their sum, A their sum with V; they merge in a fixed order, so results do
 /// not depend on timing.
 public struct DecodeKernel: ShippedKernel {
-  /// Type of q: f16 or bf16.
+  /// Type of q: f16 or bf16; f32 with ordinary cores.
   public var queryType: ElementType
-  /// Type of K and V: f16, bf16, e4m3 or e5m2.
+  /// Type of K and V: f16, bf16, e4m3 or e5m2; f32 with ordinary cores.
   public var cacheType: ElementType
   /// Type of o: f16, bf16 or f32.
   public var outputType: ElementType
-  /// Dimension of q, k, v and o: a multiple of 32.
+  /// Dimension of q, k, v and o: a multiple of 8 (of 16 for bytes), of 32 bytes with tensor copies.
   public var headDim: Int
   /// Tiles of 8 query rows that a warp holds: 1, 2 up to headDim 160, 4 up to headDim 128
   /// (registers).
   public var rowTiles: Int
+  /// What multiplies.
+  public var arithmetic: DecodeArithmetic
   /// What the warps divide.
   public var mode: DecodeMode
   /// How tiles are loaded.
@@ -79,26 +98,41 @@ public struct DecodeKernel: ShippedKernel {
   public var hasRanges: Bool
   /// Whether scores pass cap · tanh(x / cap).
   public var hasSoftCap: Bool
+  /// Whether ALiBi is added to scores; with ranges.
+  public var hasSlopes: Bool
+  /// Order of the bits of a custom mask, nil for none; with ranges.
+  public var mask: DecodeMaskOrder?
   /// Whether a sink logit joins each head's denominator.
   public var hasSinks: Bool
   /// Whether q, K, V or o have a scale for each head.
   public var hasHeadScales: Bool
   /// Programmatic dependent launch: the plan is read before the kernel waits for its predecessor.
   public var overlaps: Bool
+  /// When the next kernel may begin to launch, if this one overlaps its predecessor.
+  public var dependents: DecodeDependents
+  /// How far ahead pages are looked up.
+  public var lookahead: DecodeLookahead
+  /// Whether the query rows of an item are brought to L2 while the item before it is computed; with
+  /// windows, and where query rows see the same keys.
+  public var prefetchesQueries: Bool
 
   /// A configuration; the defaults are those of one query token without modifications.
   public init(
     queryType: ElementType, cacheType: ElementType, outputType: ElementType, headDim: Int,
-    rowTiles: Int = 1, mode: DecodeMode, loader: DecodeLoader = .tensorMap, isPaged: Bool = true,
+    rowTiles: Int = 1, arithmetic: DecodeArithmetic = .tensorCores, mode: DecodeMode,
+    loader: DecodeLoader = .tensorMap, isPaged: Bool = true,
     warps: Int = 8, tilesPerStep: Int, tilesPerBox: Int = 1, stages: Int,
-    hasRanges: Bool = false, hasSoftCap: Bool = false, hasSinks: Bool = false,
-    hasHeadScales: Bool = false, overlaps: Bool = true
+    hasRanges: Bool = false, hasSoftCap: Bool = false, hasSlopes: Bool = false,
+    mask: DecodeMaskOrder? = nil, hasSinks: Bool = false,
+    hasHeadScales: Bool = false, overlaps: Bool = true, dependents: DecodeDependents = .start,
+    lookahead: DecodeLookahead = .step, prefetchesQueries: Bool = false
   ) {
     self.queryType = queryType
     self.cacheType = cacheType
     self.outputType = outputType
     self.headDim = headDim
     self.rowTiles = rowTiles
+    self.arithmetic = arithmetic
     self.mode = mode
     self.loader = loader
     self.isPaged = isPaged
@@ -108,9 +142,14 @@ public struct DecodeKernel: ShippedKernel {
     self.stages = stages
     self.hasRanges = hasRanges
     self.hasSoftCap = hasSoftCap
+    self.hasSlopes = hasSlopes
+    self.mask = mask
     self.hasSinks = hasSinks
     self.hasHeadScales = hasHeadScales
     self.overlaps = overlaps && loader == .tensorMap
+    self.dependents = dependents
+    self.lookahead = lookahead
+    self.prefetchesQueries = prefetchesQueries
   }
 
   /// `.decode`.
@@ -133,31 +172,41 @@ public struct DecodeKernel: ShippedKernel {
   public var symbol: String {
     var parts = [
       loader == .tensorMap ? "sm90" : "sm80", "decode", mode.word,
-      "\(queryType)", "\(cacheType)", "\(outputType)", "d\(headDim)", "n\(8 * rowTiles)",
+      "\(queryType)", "\(cacheType)", "\(outputType)", "d\(headDim)",
+      arithmetic == .tensorCores ? "n\(8 * rowTiles)" : arithmetic.word,
       "w\(warps)", "t\(tilesPerStep)x\(stages)",
     ]
     if tilesPerBox > 1 { parts.append("box\(tilesPerBox)") }
     if !isPaged { parts.append("rows") }
     if hasRanges { parts.append("ranges") }
     if hasSoftCap { parts.append("cap") }
+    if hasSlopes { parts.append("alibi") }
+    if let mask { parts.append("mask\(mask)") }
     if hasSinks { parts.append("sinks") }
     if hasHeadScales { parts.append("scales") }
     if loader == .tensorMap && !overlaps { parts.append("alone") }
+    if dependents != .start { parts.append("late") }
+    if lookahead != .step { parts.append("\(lookahead)") }
+    if prefetchesQueries { parts.append("preq") }
     return parts.joined(separator: "_")
   }
 }
 
 extension DecodeKernel {
   /// Query rows of a block's item at most.
-  var rows: Int { 8 * rowTiles }
+  var rows: Int {
+    if case .cores(let rows) = arithmetic { rows } else { 8 * rowTiles }
+  }
   /// Whether query fragments are in shared memory: registers hold those of two tiles at most.
   var sharesQueries: Bool { rowTiles > 2 }
   /// KV heads of a block's item.
   var headsPerItem: Int { mode == .heads ? warps : 1 }
   /// Tensor copies of K, and of V, in one step.
   var boxes: Int { tilesPerStep / tilesPerBox }
-  /// Bytes of a token's K or V.
-  var rowBytes: Int { headDim * cacheType.byteCount }
+  /// Bytes of a token's K or V in shared memory: pairs of 16-byte chunks.
+  var rowBytes: Int { (headDim * cacheType.byteCount + 31) / 32 * 32 }
+  /// 16-byte chunks of a token's K or V in device memory.
+  var rowChunks: Int { headDim * cacheType.byteCount / 16 }
   /// Bytes of 16 tokens of K or V.
   var tileBytes: Int { 16 * rowBytes }
   /// Bytes of a step: its K tiles, then its V tiles.
@@ -174,8 +223,8 @@ extension DecodeKernel {
   }
   /// Pieces of `swizzle.rowBytes` in a token's row.
   var panels: Int { rowBytes / swizzle.rowBytes }
-  /// Bands of 16 dimensions.
-  var bands: Int { headDim / 16 }
+  /// Bands of 16 dimensions, padding included.
+  var bands: Int { rowBytes / (16 * cacheType.byteCount) }
   /// Floats from one row of the merge buffer to the next: 4 more than needed, against conflicts.
   var mergePitch: Int { headDim + 4 }
 

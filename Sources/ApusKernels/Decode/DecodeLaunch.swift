@@ -22,17 +22,31 @@ public enum DecodeLaunch {
   ///
   /// - Parameters:
   ///   - multiprocessorCount: blocks of the launch at most, one on each multiprocessor.
+  ///   - largestCluster: blocks of a cluster that the GPU, or the part of it in use, can run.
   ///   - overlapsPredecessor: programmatic dependent launch; see the type's comment.
+  ///   - tuning: changes to the choice; nil is returned if they do not fit the problem.
   public static func plan(
     _ problem: AttentionProblem, target: Target, multiprocessorCount: Int,
-    overlapsPredecessor: Bool = true
+    largestCluster: Int = 16, overlapsPredecessor: Bool = true, tuning: DecodeTuning = .chosen
   ) -> DecodePlan? {
     guard unsupportedReason(problem, target: target) == nil else { return nil }
     let choice = DecodeSelection.choose(
       problem, target: target, multiprocessors: multiprocessorCount,
-      overlaps: overlapsPredecessor)
-    return DecodePlan(
-      problem, kernel: choice.kernel, blocks: multiprocessorCount, rejected: choice.rejected)
+      largestCluster: largestCluster, overlaps: overlapsPredecessor)
+    guard tuning != .chosen else {
+      return DecodePlan(
+        problem, kernel: choice.kernel, blocks: multiprocessorCount, rejected: choice.rejected)
+    }
+    let kernel = tuning.kernel(
+      from: choice.kernel, problem, target: target, multiprocessors: multiprocessorCount)
+    let blocks =
+      (Double(multiprocessorCount * tuning.blocksPerMultiprocessor) * tuning.multiprocessorShare)
+      .rounded(.down)
+    return kernel.map {
+      DecodePlan(
+        problem, kernel: $0, blocks: max(1, Int(blocks)), rejected: choice.rejected,
+        keepsRowsWhole: tuning.keepsRowsWhole)
+    }
   }
 
   /// Why the plan's kernel cannot take these tensors; nil if it can.

@@ -80,15 +80,12 @@ struct DecodeMerge {
   private func sync() { isByWarp ? block.syncWarp() : block.syncThreads() }
 
   /// Merges, and writes o and lse or a partial state.
-  func finish(_ item: DecodeItemValues, _ state: DecodeState, codeScale: Float) {
+  func finish(_ item: DecodeItemValues, _ unit: any DecodeUnit) {
+    let codeScale = unit.codeScale
     block.phase("merge the warps")
-    for weight in state.weights.flatMap({ $0 }) {
-      var sum = weight.value
-      for distance in [4, 8, 16] { sum = sum + block.shuffle(sum, xor: distance) }
-      block.assign(weight, sum)
-    }
+    unit.settle()
     if let inbox {
-      publish(item, state, 0)
+      unit.publish(item, 0, sums: sums, weights: weights)
       sync()
       inbox.open()
       forEachPiece(item, 0) { row, dimension in
@@ -103,7 +100,7 @@ struct DecodeMerge {
     let isWhole = item.splits == 1
     for rowTile in 0..<kernel.rowTiles {
       if rowTile > 0 { sync() }
-      publish(item, state, rowTile)
+      unit.publish(item, rowTile, sums: sums, weights: weights)
       sync()
       forEachPiece(item, rowTile) { row, dimension in
         let merged = gather(row, dimension)
@@ -117,31 +114,6 @@ struct DecodeMerge {
       }
     }
     block.when(!isWhole, .uniform) { finishSplits(item, codeScale) }
-  }
-
-  /// The warp's states of a row tile in shared memory.
-  private func publish(_ item: DecodeItemValues, _ state: DecodeState, _ rowTile: Int) {
-    for column in 0..<2 {
-      let row = (context.thread << 1) + column
-      let own = context.warp * 8 + row
-      block.when(row + 8 * rowTile < item.rowCount) {
-        let target = sums[own * kernel.mergePitch + context.group * (kernel.isFP8 ? 2 : 1)]
-        for (band, registers) in state.sums[rowTile].enumerated() {
-          let low = registers[column].value
-          let high = registers[column + 2].value
-          if kernel.isFP8 {
-            block.store([low, high], to: target[16 * band])
-          } else {
-            block.store(low, to: target[16 * band])
-            block.store(high, to: target[16 * band + 8])
-          }
-        }
-        block.when(context.group == 0) {
-          let values = [state.references[rowTile][column], state.weights[rowTile][column]]
-          block.store(values.map(\.value), to: weights[own << 1])
-        }
-      }
-    }
   }
 
   /// Calls `body` with row (0…7) and first dimension of each of this thread's pieces.

@@ -31,7 +31,8 @@ struct DecodeOperands {
   /// The first requirement that the tensors break.
   func refusal(_ kernel: DecodeKernel) -> String? {
     var rule = AccessRule()
-    rule.requireAligned("q", q, bytes: kernel.isFP8 ? 8 : 4)
+    let isTensor = kernel.arithmetic == .tensorCores
+    rule.requireAligned("q", q, bytes: isTensor ? (kernel.isFP8 ? 8 : 4) : 16)
     rule.requireAligned("k", k, bytes: 16)
     rule.requireAligned("v", v, bytes: 16)
     rule.requireAligned("o", arguments.o, bytes: kernel.outputType == .f32 ? 16 : 8)
@@ -87,6 +88,9 @@ struct DecodeOperands {
       kernel.loader = .gather
       kernel.tilesPerBox = 1
       kernel.overlaps = false
+      kernel.lookahead = .step
+      kernel.prefetchesQueries = false
+      kernel.dependents = .start
     }
     kernel.hasSinks = arguments.sinks != nil
     let scales = arguments.scales
@@ -140,6 +144,7 @@ struct DecodeOperands {
       switch kernel.cacheType {
       case .f16: .f16
       case .bf16: .bf16
+      case .f32: .f32
       default: .u8
       }
     return TensorMapLayout(
@@ -166,12 +171,13 @@ struct DecodeOperands {
       .workspace(byteOffset: plan.weightOffset), .metadata(byteOffset: plan.counterOffset),
       u32(problem.shape.groupSize),
     ]
+    let queryElements = 4 / kernel.queryType.byteCount
     let outputElements = 4 / kernel.outputType.byteCount
-    values += [u32(stride(q, 0) / 2), u32(stride(q, 1) / 2)]
+    values += [u32(stride(q, 0) / queryElements), u32(stride(q, 1) / queryElements)]
     values += [u32(stride(o, 0) / outputElements), u32(stride(o, 1) / outputElements)]
     values += [u32(lse.map { stride($0, 0) } ?? 0), u32(lse.map { stride($0, 1) } ?? 0)]
     values += pageValues(kernel)
-    values += scaleValues(kernel)
+    values += scaleValues(plan, kernel)
     return values
   }
 
@@ -200,7 +206,7 @@ struct DecodeOperands {
     return result
   }
 
-  private func scaleValues(_ kernel: DecodeKernel) -> [LaunchValue] {
+  private func scaleValues(_ plan: DecodePlan, _ kernel: DecodeKernel) -> [LaunchValue] {
     func number(_ scale: Scale) -> Double {
       if case .tensor(let value) = scale { Double(value) } else { 1 }
     }
@@ -226,6 +232,8 @@ struct DecodeOperands {
       ]
     }
     if kernel.hasSoftCap { values.append(.f32(Float(2 * log2e * score / (cap ?? 1)))) }
+    if kernel.hasSlopes { values.append(.metadata(byteOffset: plan.slopeOffset)) }
+    if kernel.mask != nil { values.append(.metadata(byteOffset: plan.maskOffset)) }
     if let sinks = arguments.sinks { values.append(.pointer(sinks.launchAddress)) }
     if kernel.hasHeadScales {
       values += [pointer(scales.q), pointer(scales.k), pointer(scales.v), pointer(scales.o)]

@@ -29,6 +29,10 @@ struct DecodeParameters {
   var isCausal: Value<U32>?
   /// Factor before the cap.
   var capScale: Value<F32>?
+  /// ALiBi slopes times log₂e, by query head.
+  var slopes: GlobalPointer<F32>?
+  /// Bits of custom masks.
+  var mask: GlobalPointer<U8>?
   var sinks, queryScales, keyScales, valueScales, outputScales: GlobalPointer<F32>?
 
   init(_ kernel: DecodeKernel, _ block: Block) {
@@ -73,12 +77,14 @@ struct DecodeParameters {
       isCausal = block.parameter("isCausal", U32.self)
     }
     if kernel.hasSoftCap { capScale = block.parameter("capScale", F32.self) }
-    if kernel.hasSinks { sinks = block.pointer("sinks", to: F32.self) }
+    if kernel.hasSlopes { slopes = block.pointer("slopes", to: F32.self, alignment: 4) }
+    if kernel.mask != nil { mask = block.pointer("mask", to: U8.self, alignment: 1) }
+    if kernel.hasSinks { sinks = block.pointer("sinks", to: F32.self, alignment: 4) }
     if kernel.hasHeadScales {
-      queryScales = block.pointer("queryScales", to: F32.self)
-      keyScales = block.pointer("keyScales", to: F32.self)
-      valueScales = block.pointer("valueScales", to: F32.self)
-      outputScales = block.pointer("outputScales", to: F32.self)
+      queryScales = block.pointer("queryScales", to: F32.self, alignment: 4)
+      keyScales = block.pointer("keyScales", to: F32.self, alignment: 4)
+      valueScales = block.pointer("valueScales", to: F32.self, alignment: 4)
+      outputScales = block.pointer("outputScales", to: F32.self, alignment: 4)
     }
   }
 }

@@ -22,13 +22,19 @@ public struct DecodePlan: Sendable {
   /// The work.
   public let schedule: DecodeSchedule
 
-  let pageOffset, seedOffset, counterOffset, weightOffset: Int
+  /// Where the counters begin in `metadata`.
+  public let counterOffset: Int
+
+  let pageOffset, seedOffset, slopeOffset, maskOffset, weightOffset: Int
 
   /// Plans a problem that `DecodeLaunch.unsupportedReason` has nothing against.
   ///
-  /// - Parameter blocks: multiprocessors of the GPU.
+  /// - Parameters:
+  ///   - blocks: multiprocessors of the GPU.
+  ///   - keepsRowsWhole: whether no row is split, whatever the problem's options say.
   init(
-    _ problem: AttentionProblem, kernel: DecodeKernel, blocks: Int, rejected: [KernelRejection]
+    _ problem: AttentionProblem, kernel: DecodeKernel, blocks: Int, rejected: [KernelRejection],
+    keepsRowsWhole: Bool = false
   ) {
     self.kernel = kernel
     self.rejected = rejected
@@ -39,7 +45,7 @@ public struct DecodePlan: Sendable {
         steps: work.steps, units: work.units, clusterSize: kernel.mode.clusterSize)
       : DecodeSchedule(
         steps: work.steps, units: work.units, blocks: blocks, overhead: kernel.itemOverhead,
-        splitSteps: work.splitSteps)
+        splitSteps: keepsRowsWhole ? .max : work.splitSteps)
     blockCount = schedule.blockCount
     let pages = work.pageList
     var words: [UInt32] = []
@@ -51,19 +57,26 @@ public struct DecodePlan: Sendable {
     if kernel.loader == .tensorMap { work.appendSeeds(schedule, to: &words) }
     pageOffset = 4 * words.count
     // A kernel may read the list's entry 0 of a request without pages.
-    let listBytes = 4 * (pages.count + 1)
-    counterOffset = (pageOffset + listBytes + 15) & ~15
+    slopeOffset = (pageOffset + 4 * (pages.count + 1) + 15) & ~15
+    let slopes = (problem.modification.alibiSlopes ?? []).map {
+      Float(Double($0) * 1.442_695_040_888_963_4)
+    }
+    maskOffset = slopeOffset + 4 * slopes.count
+    let mask = problem.mask.custom?.bytes ?? []
+    counterOffset = (maskOffset + mask.count + 15) & ~15
     let counterBytes = max(16, 4 * schedule.counterCount * kernel.headsPerItem)
     let byteCount = counterOffset + counterBytes
-    let pageOffset = pageOffset
+    let offsets = (pages: pageOffset, slopes: slopeOffset, mask: maskOffset)
     metadata = [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
       let raw = UnsafeMutableRawBufferPointer(buffer)
-      let tail = UnsafeMutableRawBufferPointer(rebasing: raw[(pageOffset + 4 * pages.count)...])
-      words.withUnsafeBytes { raw.copyMemory(from: $0) }
-      pages.withUnsafeBytes {
-        UnsafeMutableRawBufferPointer(rebasing: raw[pageOffset...]).copyMemory(from: $0)
+      func rest(_ offset: Int) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(rebasing: raw[offset...])
       }
-      tail.initializeMemory(as: UInt8.self, repeating: 0)
+      words.withUnsafeBytes { raw.copyMemory(from: $0) }
+      rest(offsets.pages + 4 * pages.count).initializeMemory(as: UInt8.self, repeating: 0)
+      pages.withUnsafeBytes { rest(offsets.pages).copyMemory(from: $0) }
+      slopes.withUnsafeBytes { rest(offsets.slopes).copyMemory(from: $0) }
+      mask.withUnsafeBytes { rest(offsets.mask).copyMemory(from: $0) }
       count = byteCount
     }
     let states = schedule.slotCount * kernel.headsPerItem * kernel.rows
@@ -185,6 +198,7 @@ struct DecodeWork {
       item.firstRow = tile * kernel.rows
       item.rowCount = min(kernel.rows, item.qoLength * group - item.firstRow)
       item.kvLength = problem.kvLength(request)
+      item.maskStart = problem.mask.custom.map { $0.byteIndptr.offsets[request] } ?? 0
       return item
     }
     for pass in 0..<2 {

@@ -31,7 +31,7 @@ struct DecodeQuery {
     }
     fragments =
       kernel.sharesQueries
-      ? block.shared("queries", U32.self, count: kernel.rows * kernel.headDim / 2) : nil
+      ? block.shared("queries", U32.self, count: kernel.rows * kernel.bands * 8) : nil
     inverses = kernel.sharesQueries ? block.shared("inverses", F32.self, count: kernel.rows) : nil
   }
 
@@ -97,11 +97,14 @@ struct DecodeQuery {
       // FP8 chunks hold dimensions 4t… (`DecodeTile`).
       let lane = address[context.thread * (kernel.isFP8 ? 2 : 1)]
       for (band, pair) in registers.enumerated() {
+        // Dimensions behind the last stay 0.
+        let left = kernel.headDim - 16 * band
         if kernel.isFP8 {
+          guard left > 0 else { continue }
           let words = block.load(lane[8 * band], count: 2)
           for (register, word) in zip(pair, words) { block.assign(register, word) }
         } else {
-          for (half, register) in pair.enumerated() {
+          for (half, register) in pair.enumerated() where left > 8 * half {
             block.assign(register, block.load(lane[8 * band + 4 * half]))
           }
         }

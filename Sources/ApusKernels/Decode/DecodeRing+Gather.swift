@@ -130,8 +130,15 @@ struct GatherRing: DecodeRing {
     let within = ((chunk & (panelChunks - 1)) ^ phase) << 4
     let panelIndex = (chunk >> panelChunks.trailingZeroBitCount) + panel
     let place = panelIndex * (16 * swizzle.rowBytes) + row * swizzle.rowBytes + within
-    let unit = block.shuffle(rows, from: row) + chunk + panel * panelChunks
-    let count = block.shuffle(bytes, from: row)
+    let first = block.shuffle(rows, from: row)
+    var unit = first + chunk + panel * panelChunks
+    var count = block.shuffle(bytes, from: row)
+    if kernel.rowChunks * 16 < kernel.rowBytes {
+      // The chunk behind the row's last is padding: zeros, and no access.
+      let isInside = chunk + panel * panelChunks < kernel.rowChunks
+      unit = select(isInside, unit, first)
+      count = select(isInside, count, context.u32(0))
+    }
     block.copyAsync(
       from: source[unit.converted(to: U64.self) << 2],
       to: SharedPointer<U32>(address: target + place), sourceBytes: count)

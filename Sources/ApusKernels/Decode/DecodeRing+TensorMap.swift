@@ -5,16 +5,13 @@ internal import ApusIR
 ///
 /// One map serves any page size that is a multiple of 16: its outermost axis counts 16-token tiles,
 /// of which a page advances it by `pagePitch`. The elected lane issues the copies of a step right
-/// after the warp has read the one before in that stage; nothing but the full barrier is needed. The
-/// page of the step after next is read one step ahead.
+/// after the warp has read the one before in that stage; nothing but the full barrier is needed.
 struct TensorMapRing: DecodeRing {
   let context: DecodeContext
-  let cursor: DecodeCursor
+  let walk: any DecodeWalk
   let full: MBarriers
   let ring: Value<U32>
   let stage, parity: Variable<U32>
-  /// Page, and tile within it, of each box of the cursor's step; without pages the first row.
-  let page, rest: [Variable<U32>]
 
   private var block: Block { context.block }
   private var kernel: DecodeKernel { context.kernel }
@@ -50,12 +47,12 @@ struct TensorMapRing: DecodeRing {
     ring = context.warp * bytes + shared.pointer.address
     stage = block.variable(0, as: U32.self, "stage")
     parity = block.variable(0, as: U32.self, "parity")
-    page = (0..<kernel.boxes).map { _ in block.variable(0, as: U32.self, "page") }
-    rest = (0..<kernel.boxes).map { _ in block.variable(0, as: U32.self, "rest") }
-    cursor = DecodeCursor(context, first)
+    walk =
+      kernel.lookahead == .window ? WindowWalk(context, first) : StepWalk(context, first)
   }
 
   func start(_ wait: () -> Void) {
+    walk.prepare(skipping: kernel.stages)
     wait()
     for index in 0..<kernel.stages {
       let unit = seeds[DecodeSeeds.unitOffset + index]
@@ -66,8 +63,7 @@ struct TensorMapRing: DecodeRing {
         head: kernel.mode == .heads ? head + context.warp : head, outer: unit >> 16,
         if: pages[0] != DecodeSeeds.none, stage: context.u32(index))
     }
-    cursor.advance(kernel.stages)
-    fetch()
+    walk.begin(skipping: kernel.stages)
   }
 
   /// Places of a step from its pages, and from the first tile within its first one.
@@ -82,27 +78,6 @@ struct TensorMapRing: DecodeRing {
       }
       let place = page * parameters.pagePitch + rest
       return box == 0 ? place : select(page == DecodeSeeds.none, page, place)
-    }
-  }
-
-  /// Looks up where the cursor's step lies.
-  private func fetch() {
-    block.when(cursor.exists, .uniform) {
-      for box in 0..<kernel.boxes {
-        let tile = cursor.tile + box * kernel.tilesPerBox
-        let none = context.u32(DecodeSeeds.none)
-        // The first tile of a step has tokens.
-        let valid = box == 0 ? block.constant(true) : cursor.hasTokens(box * kernel.tilesPerBox)
-        if kernel.isPaged {
-          let (index, rest) = cursor.page(tile)
-          let safe = box == 0 ? index : select(valid, index, cursor.base.value)
-          block.assign(page[box], block.load(context.parameters.pages[safe]))
-          block.assign(self.rest[box], box == 0 ? rest : select(valid, rest, none))
-        } else {
-          let row = cursor.base.value + (tile << 4)
-          block.assign(rest[box], box == 0 ? row : select(valid, row, none))
-        }
-      }
     }
   }
 
@@ -143,16 +118,10 @@ struct TensorMapRing: DecodeRing {
 
   func release() {
     block.syncWarp()
-    let places = (0..<kernel.boxes).map { box in
-      guard kernel.isPaged else { return rest[box].value }
-      let place = page[box].value * context.parameters.pagePitch + rest[box].value
-      return box == 0
-        ? place : select(rest[box].value == DecodeSeeds.none, rest[box].value, place)
-    }
-    let (head, outer) = cursor.place
-    copy(places, head: head, outer: outer, if: cursor.exists, stage: stage.value)
-    cursor.advance()
-    fetch()
+    let place = walk.place()
+    copy(
+      place.boxes, head: place.head, outer: place.outer, if: place.exists, stage: stage.value)
+    walk.advance()
     let next = stage.value + 1
     let isThrough = next == context.u32(kernel.stages)
     let parity = parity.value

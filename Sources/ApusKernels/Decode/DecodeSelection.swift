@@ -8,7 +8,6 @@ enum DecodeSelection {
   static func refusal(_ problem: AttentionProblem, target: Target) -> String? {
     let shape = problem.shape
     let types = problem.types
-    let isQuery = types.q == .bf16 || types.q == .f16 && types.kv != .bf16
     let rows = (0..<problem.batch).map { problem.qoLength($0) }.max() ?? 0
     let longest = (0..<problem.batch).map { problem.kvLength($0) }.max() ?? 0
     var pageSize = 1
@@ -16,27 +15,28 @@ enum DecodeSelection {
     var rule = AccessRule()
     rule.require(problem.latent == nil, "K and V must be tensors of their own", found: "MLA")
     rule.require(
-      [.f16, .bf16, .e4m3, .e5m2].contains(types.kv), "K and V must be f16, bf16, e4m3 or e5m2",
-      found: "\(types.kv)")
-    rule.require(
-      isQuery, "q must be bf16, or f16 beside caches other than bf16", found: "\(types)")
+      [.f16, .bf16, .f32].contains(types.q), "q must be f16, bf16 or f32", found: "\(types.q)")
     rule.require(
       [.f16, .bf16, .f32].contains(types.o), "o must be f16, bf16 or f32", found: "\(types.o)")
+    let multiple = types.kv.byteCount == 1 ? 16 : 8
+    let isDim = shape.headDimQK <= 256 || shape.headDimQK == 512
     rule.require(
-      shape.headDimQK == shape.headDimVO && shape.headDimQK % 32 == 0 && shape.headDimQK <= 256,
-      "headDimQK and headDimVO must be equal multiples of 32 up to 256", found: "\(shape)")
+      shape.headDimQK == shape.headDimVO && shape.headDimQK % multiple == 0 && isDim,
+      "headDimQK and headDimVO must be equal multiples of \(multiple) up to 256, or 512",
+      found: "\(shape)")
     rule.require(
       rows * shape.groupSize <= 128, "query tokens × group must be at most 128",
       found: "\(rows) × \(shape.groupSize)")
+    // Bits are counted in 32 bits.
+    let maskBytes = problem.mask.custom?.bytes.count ?? 0
     rule.require(
-      problem.mask.custom == nil, "the mask must be causal, a window or none", found: "custom")
-    rule.require(
-      problem.modification.alibiSlopes == nil, "ALiBi must be off", found: "slopes")
+      maskBytes < 1 << 29, "custom masks must be below 2^29 bytes", found: "\(maskBytes)")
     rule.require(problem.modification.rope == nil, "RoPE must have been applied", found: "rope")
     rule.require(
       problem.softmaxScale > 0, "softmaxScale must be positive", found: "\(problem.softmaxScale)")
     rule.require(
-      allows(problem.options.precision), "precision must be fast", found: "\(problem.options)")
+      problem.options.useTensorCores != .always || tensorCoreRefusal(problem) == nil,
+      tensorCoreRefusal(problem) ?? "", found: "useTensorCores: always")
     rule.require(
       shape.kvHeadCount <= 0xFFFF && problem.batch <= 0xFFFF,
       "KV heads and requests must be at most 65535",
@@ -50,21 +50,12 @@ enum DecodeSelection {
     rule.require(
       longest < Int(Int32.max) - 64, "keys of a request must be below 2^31 - 64",
       found: "\(longest)")
-    // The fewest rows of an item are 8, the smallest split is a step of 16 keys.
+    // Items have 2 rows if there are as many, the smallest split is a step of 16 keys.
     let violation =
       rule.violation
       ?? WorkListLimit.refusal(
-        problem, rows: 8, heads: shape.kvHeadCount, leastSplit: Int(Int32.max))
+        problem, rows: 2, heads: shape.kvHeadCount, leastSplit: Int(Int32.max))
     return violation.map { "decode: \($0)" }
-  }
-
-  /// P and q are rounded to at most 11 bits, results within a relative L2 error of 4·10⁻³.
-  private static func allows(_ precision: Precision) -> Bool {
-    switch precision {
-    case .fast: true
-    case .accurate: false
-    case .automatic(let tolerance): tolerance >= 4e-3
-    }
   }
 
   /// The configuration of a supported problem.
@@ -73,7 +64,8 @@ enum DecodeSelection {
   /// Heads of a page beside each other keep DRAM pages open, so *heads* wins once there are rows
   /// enough to fill the GPU; longer FP8 contexts then take four tiles a step. Otherwise *tokens*.
   static func choose(
-    _ problem: AttentionProblem, target: Target, multiprocessors: Int, overlaps: Bool
+    _ problem: AttentionProblem, target: Target, multiprocessors: Int, largestCluster: Int = 16,
+    overlaps: Bool
   ) -> (kernel: DecodeKernel, rejected: [KernelRejection]) {
     var rejected: [KernelRejection] = []
     func candidate(
@@ -93,8 +85,13 @@ enum DecodeSelection {
     let heads = candidate(.heads, loader: loader)
     if let reason = headsRefusal(problem, heads) {
       rejected.append(KernelRejection(symbol: heads.symbol, reason: reason))
-      let cluster = candidate(.cluster(clusterSize(problem)), loader: loader)
-      if let reason = clusterRefusal(problem, cluster, multiprocessors) {
+      let size = min(clusterSize(problem), largestCluster)
+      let cluster = candidate(.cluster(max(size, 2)), loader: loader)
+      let refusal =
+        size < 8
+        ? "the GPU must run clusters of 8 blocks; found \(largestCluster)"
+        : clusterRefusal(problem, cluster, multiprocessors)
+      if let reason = refusal {
         rejected.append(KernelRejection(symbol: cluster.symbol, reason: reason))
         return (candidate(.tokens, loader: loader), rejected)
       }
@@ -102,7 +99,8 @@ enum DecodeSelection {
     }
     let long = candidate(.heads, isLong: true, loader: loader)
     let mean = meanLength(problem)
-    if heads.isFP8, loader == .tensorMap, heads.rowTiles == 1, heads.tilesPerStep < 4,
+    if heads.isFP8, heads.arithmetic == .tensorCores, loader == .tensorMap, heads.rowTiles == 1,
+      heads.tilesPerStep < 4,
       mean >= 4096
     {
       return (long, rejected)
@@ -118,15 +116,8 @@ enum DecodeSelection {
   private static func clusterRefusal(
     _ problem: AttentionProblem, _ kernel: DecodeKernel, _ multiprocessors: Int
   ) -> String? {
-    if kernel.loader != .tensorMap { return "clusters need tensor copies" }
-    if kernel.rowTiles > 1 { return "clusters need at most 8 query rows for a KV head" }
-    let options = problem.options
-    if options.disablesSplitKV || options.splitSize != nil || options.isBatchInvariant {
-      return "clusters split every row alike; found \(options)"
-    }
-    let rows =
-      (0..<problem.batch).reduce(0) { $0 + (problem.qoLength($1) > 0 ? 1 : 0) }
-      * problem.shape.kvHeadCount
+    if let reason = clusterOptionRefusal(problem, kernel, multiprocessors) { return reason }
+    let rows = rowCount(problem)
     if rows * 16 > multiprocessors {
       return "requests × KV heads × 16 must be at most \(multiprocessors); found \(rows * 16)"
     }
@@ -136,13 +127,37 @@ enum DecodeSelection {
       ? nil : "16-token tiles must be at most \(8 * multiprocessors); found \(tiles)"
   }
 
+  /// Why clusters do not do a problem at all, or have more blocks than there is room for.
+  static func clusterOptionRefusal(
+    _ problem: AttentionProblem, _ kernel: DecodeKernel, _ multiprocessors: Int
+  ) -> String? {
+    if kernel.loader != .tensorMap { return "clusters need tensor copies" }
+    if kernel.rowTiles > 1 { return "clusters need at most 8 query rows for a KV head" }
+    let options = problem.options
+    if options.disablesSplitKV || options.splitSize != nil || options.isBatchInvariant {
+      return "clusters split every row alike; found \(options)"
+    }
+    let blocks = rowCount(problem) * kernel.mode.clusterSize
+    return blocks <= max(multiprocessors, 16)
+      ? nil
+      : "requests × KV heads × \(kernel.mode.clusterSize) must be at most \(multiprocessors); found "
+        + "\(blocks)"
+  }
+
+  private static func rowCount(_ problem: AttentionProblem) -> Int {
+    (0..<problem.batch).reduce(0) { $0 + (problem.qoLength($1) > 0 ? 1 : 0) }
+      * problem.shape.kvHeadCount
+  }
+
   private static func meanLength(_ problem: AttentionProblem) -> Int {
     let total = (0..<problem.batch).reduce(0) { $0 + problem.kvLength($1) }
     return total / max(1, problem.batch)
   }
 
-  private static func tensorMapRefusal(_ problem: AttentionProblem, target: Target) -> String? {
+  static func tensorMapRefusal(_ problem: AttentionProblem, target: Target) -> String? {
     if target < .sm90a { return "tensor copies need sm_90a; found \(target)" }
+    let rowBytes = problem.shape.headDimQK * problem.types.kv.byteCount
+    if rowBytes % 32 != 0 { return "rows must be multiples of 32 bytes; found \(rowBytes)" }
     if case .paged(let table) = problem.geometry, table.pageSize % 16 != 0 {
       return "page size must be a multiple of 16; found \(table.pageSize)"
     }
@@ -159,7 +174,7 @@ enum DecodeSelection {
     if problem.options.isBatchInvariant { return nil }
     let most =
       ((0..<problem.batch).map { problem.qoLength($0) }.max() ?? 0) * problem.shape.groupSize
-    if most > kernel.rows, kernel.headDim <= 128 {
+    if most > kernel.rows, kernel.headDim <= 128 || kernel.arithmetic != .tensorCores {
       return "query tokens × group must be at most \(kernel.rows); found \(most)"
     }
     let rows = (0..<problem.batch).reduce(0) { sum, request in
@@ -171,10 +186,10 @@ enum DecodeSelection {
   }
 
   /// Steps of a ring beside the merge buffer and the rest of the shared memory.
-  private static func mostStages(_ kernel: DecodeKernel, _ target: Target) -> Int {
+  static func mostStages(_ kernel: DecodeKernel, sharedBytes: Int) -> Int {
     var empty = kernel
     empty.stages = 0
-    let ring = min(192 << 10, target.maxSharedBytesPerBlock - empty.sharedByteCount - 512)
+    let ring = min(192 << 10, sharedBytes - empty.sharedByteCount - 512)
     return max(0, ring) / (kernel.warps * kernel.stageBytes)
   }
 
@@ -182,6 +197,18 @@ enum DecodeSelection {
   private static func rowTiles(_ rows: Int, _ headDim: Int, _ mode: DecodeMode) -> Int {
     if rows <= 8 || headDim > 160 { return 1 }
     return rows <= 16 || headDim > 128 || mode == .heads ? 2 : 4
+  }
+
+  /// Steps of `tiles`, in boxes as large as pages allow.
+  static func setTiles(_ kernel: inout DecodeKernel, _ tiles: Int, _ problem: AttentionProblem) {
+    kernel.tilesPerStep = tiles
+    kernel.tilesPerBox = 1
+    guard kernel.loader == .tensorMap, case .paged(let table) = problem.geometry else { return }
+    // A box must not straddle pages; without pages the outermost axis is the request's.
+    let pageTiles = table.pageSize / 16
+    while kernel.tilesPerBox < tiles, pageTiles % (2 * kernel.tilesPerBox) == 0 {
+      kernel.tilesPerBox *= 2
+    }
   }
 
   /// Ring and tiles that suit types, dimension and the GPU's shared memory.
@@ -193,32 +220,29 @@ enum DecodeSelection {
     let lengths = (0..<problem.batch).map { problem.qoLength($0) }
     let rows = (lengths.max() ?? 1) * shape.groupSize
     var isPaged = false
-    var pageTiles = 1
-    if case .paged(let table) = problem.geometry {
-      isPaged = true
-      pageTiles = table.pageSize / 16
-    }
+    if case .paged = problem.geometry { isPaged = true }
+    let arithmetic = arithmetic(problem)
+    let isTensor = arithmetic == .tensorCores
     var kernel = DecodeKernel(
       queryType: problem.types.q, cacheType: problem.types.kv, outputType: problem.types.o,
-      headDim: shape.headDimQK, rowTiles: rowTiles(rows, shape.headDimQK, mode), mode: mode,
-      loader: loader,
-      isPaged: isPaged, tilesPerStep: 1, stages: 1, overlaps: overlaps)
+      headDim: shape.headDimQK,
+      rowTiles: isTensor ? rowTiles(rows, shape.headDimQK, mode) : 1, arithmetic: arithmetic,
+      mode: mode, loader: loader, isPaged: isPaged, tilesPerStep: 1, stages: 1,
+      overlaps: overlaps)
     kernel.hasRanges =
       lengths.contains { $0 > 1 } || rows > kernel.rows || problem.mask.windowLeft != nil
+      || problem.mask.custom != nil || problem.modification.alibiSlopes != nil
+    kernel.hasSlopes = problem.modification.alibiSlopes != nil
+    kernel.mask = problem.mask.custom.map { $0.bitOrder == .little ? .little : .big }
     kernel.hasSoftCap = problem.modification.activeSoftCap != nil
     if kernel.rowBytes > 384 { kernel.warps = 4 }
-    let most = 4 / kernel.rowTiles
-    kernel.tilesPerStep = isLong ? 4 : max(1, min(most, 256 / kernel.rowBytes))
-    if loader == .tensorMap {
-      // A box must not straddle pages; without pages the outermost axis is the request's.
-      while kernel.tilesPerBox < kernel.tilesPerStep, pageTiles % (2 * kernel.tilesPerBox) == 0 {
-        kernel.tilesPerBox *= 2
-      }
-    }
-    var stages = mostStages(kernel, target)
+    // Ordinary cores run their code once for each tile of a step.
+    let most = isTensor ? 4 / kernel.rowTiles : 2
+    setTiles(&kernel, isLong ? 4 : max(1, min(most, 256 / kernel.rowBytes)), problem)
+    var stages = mostStages(kernel, sharedBytes: target.maxSharedBytesPerBlock)
     while stages == 0, kernel.warps > 2 {
       kernel.warps /= 2
-      stages = mostStages(kernel, target)
+      stages = mostStages(kernel, sharedBytes: target.maxSharedBytesPerBlock)
     }
     kernel.stages =
       isLong || mode.clusterSize > 1

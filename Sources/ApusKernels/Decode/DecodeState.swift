@@ -54,9 +54,15 @@ struct DecodeState {
     block.phase("scores: K Qᵀ")
     let scores = (0..<kernel.tilesPerStep).map { score(stage, $0) }
     if context.parameters.capScale != nil { cap(scores.flatMap { $0 }.flatMap { $0 }) }
+    if range.bias != nil { addBias(scores, range) }
     block.phase("mask")
-    block.when(range.cutsStep, .uniform) {
+    if range.masksEveryStep {
       for index in 0..<kernel.tilesPerStep { mask(scores[index], index, range) }
+    }
+    block.when(range.cutsStep, .uniform) {
+      if !range.masksEveryStep {
+        for index in 0..<kernel.tilesPerStep { mask(scores[index], index, range) }
+      }
       for index in 0..<kernel.tilesPerStep {
         tile.clearValues(stage, bytes: kernel.stageBytes / 2 + index * kernel.tileBytes) { row in
           range.isDead(row + 16 * index)
@@ -122,20 +128,38 @@ struct DecodeState {
     }
   }
 
+  /// Makes scores the exponents of 2 that they stand for, with what ALiBi adds.
+  private func addBias(_ scores: [[[Variable<F32>]]], _ range: DecodeRange) {
+    for (index, tileScores) in scores.enumerated() {
+      for (rowTile, registers) in tileScores.enumerated() {
+        for (register, score) in registers.enumerated() {
+          let token = context.group + (16 * index + register / 2 * 8)
+          let column = register % 2
+          let factor =
+            context.parameters.capScale == nil
+            ? query.scales[rowTile][column].value : context.parameters.scoreScale
+          block.assign(
+            score, range.biased(score.value * factor, token, row: 2 * rowTile + column))
+        }
+      }
+    }
+  }
+
   private func mask(_ scores: [[Variable<F32>]], _ index: Int, _ range: DecodeRange) {
     let hidden = context.f32(-.infinity)
     for (rowTile, tileScores) in scores.enumerated() {
       for (register, score) in tileScores.enumerated() {
         let token = context.group + (16 * index + register / 2 * 8)
-        let isVisible = range.isVisible(token, rowTile: rowTile, column: register % 2)
+        let isVisible = range.isVisible(token, row: 2 * rowTile + register % 2)
         block.assign(score, select(isVisible, score.value, hidden))
       }
     }
   }
 
-  /// Factor that makes a masked or capped score an exponent of 2.
+  /// Factor that makes a masked, capped or biased score an exponent of 2.
   private func scale(_ rowTile: Int, _ column: Int) -> Value<F32> {
-    context.parameters.capScale == nil
+    if kernel.hasSlopes { return context.f32(1) }
+    return context.parameters.capScale == nil
       ? query.scales[rowTile][column].value : context.parameters.scoreScale
   }
 

@@ -33,6 +33,8 @@ public struct GeneralAttention: Sendable {
 
   static let log2e = 1.442695040888963407359924681001892137
   static let ln2 = 0.693147180559945309417232121458176568
+  /// Where a launch's arguments say which rows of a tile it takes.
+  private static let rowOffsetPlace = 6
   /// Keys of a split of a request with few rows.
   static let leastSplit = 256
 
@@ -45,12 +47,14 @@ public struct GeneralAttention: Sendable {
     let shape = problem.shape
     let group = shape.groupSize
     let longest = (0..<problem.batch).reduce(0) { max($0, problem.qoLength($1) * group) }
-    // Wide rows leave registers for fewer of them, above all if each element is an access; so does
-    // everything that a score needs beside its product.
+    // Wide rows leave registers for fewer of them; so does everything that a score needs beside its
+    // product.
     let isPlain = problem.modification.isPlain && problem.mask.custom == nil
     let isWide = max(shape.headDimQK, shape.headDimVO) > 256
-    let limit = isWide ? (Self.unevenWidth(problem) == nil ? 4 : 2) : isPlain ? 8 : 4
-    rows = min(limit, powerOfTwo(atMost: max(1, 2 * longest - 1)))
+    let isCheap = Self.unevenWidth(problem) == nil && problem.types.kv.byteCount <= 2
+    let limit = isWide ? (isCheap && isPlain ? 4 : 2) : isPlain ? 8 : 4
+    // One row, few or many: a tile's rows that do not exist cost time, each size costs a kernel.
+    rows = longest <= 1 ? 1 : longest <= 4 ? min(4, limit) : limit
 
     var lists = LaunchPlan()
     var items: [UInt32] = []
@@ -171,7 +175,7 @@ extension GeneralAttention {
   /// ahead of the first run prepares.
   public var kernels: [any ShippedKernel] {
     let first: any ShippedKernel = kernel(
-      width: Self.unevenWidth(problem) == nil ? 8 : 1, tokenScales: [])
+      width: Self.unevenWidth(problem) == nil ? 8 : 1, hasTokenScales: false)
     return mergeCount == 0 ? [first] : [first, mergeKernel]
   }
 
@@ -187,26 +191,26 @@ extension GeneralAttention {
   }
 
   private var mergeKernel: GeneralMergeKernel {
-    GeneralMergeKernel(
-      output: problem.types.o, rows: rows, headDimVO: problem.shape.headDimVO)
+    GeneralMergeKernel(output: problem.types.o, headDimVO: problem.shape.headDimVO)
   }
 
   private func kernel(
-    width: Int, tokenScales: GeneralAttentionKernel.Features
+    width: Int, hasTokenScales: Bool
   ) -> GeneralAttentionKernel {
-    var features = tokenScales
-    if case .paged = problem.geometry { features.insert(.pages) }
+    var features: GeneralAttentionKernel.Features = []
     if problem.latent != nil { features.insert(.latent) }
-    if problem.modification.activeSoftCap != nil { features.insert(.softCap) }
-    if problem.modification.alibiSlopes != nil { features.insert(.alibi) }
-    if let rope = problem.modification.rope {
-      features.insert(rope.pairing == .half ? .ropeHalf : .ropeInterleaved)
+    let modification = problem.modification
+    if hasTokenScales || problem.mask.custom != nil || modification.activeSoftCap != nil
+      || modification.alibiSlopes != nil
+    {
+      features.insert(.options)
     }
-    if let custom = problem.mask.custom {
-      features.insert(custom.bitOrder == .little ? .maskLittle : .maskBig)
-    }
+    if modification.rope != nil { features.insert(.rope) }
+    // Wide rows of one element an access leave registers for two: tiles are done in two launches.
+    let isWide = max(problem.shape.headDimQK, problem.shape.headDimVO) > 256
     return GeneralAttentionKernel(
-      types: problem.types, features: features, width: width, rows: rows,
+      types: problem.types, features: features, width: width,
+      rows: width == 1 && isWide ? min(rows, 2) : rows,
       headDimQK: problem.shape.headDimQK, headDimVO: problem.shape.headDimVO)
   }
 
@@ -216,14 +220,8 @@ extension GeneralAttention {
     for arguments: AttentionArguments
   ) -> KernelSelection<GeneralAttentionKernel> {
     let tensors = GeneralTensors(problem, arguments)
-    var tokenScales: GeneralAttentionKernel.Features = []
-    if case .tokenHead = arguments.scales.k { tokenScales.insert(.keyTokenScales) }
-    if case .tokenHead = arguments.scales.v { tokenScales.insert(.valueTokenScales) }
-    // The values of a latent have its scale.
-    if problem.latent != nil, tokenScales.contains(.keyTokenScales) {
-      tokenScales.insert(.valueTokenScales)
-    }
-    let wide = kernel(width: 8, tokenScales: tokenScales)
+    let hasTokenScales = tensors.hasTokenScales
+    let wide = kernel(width: 8, hasTokenScales: hasTokenScales)
     var rule = AccessRule()
     let uneven = Self.unevenWidth(problem)
     rule.require(
@@ -234,7 +232,7 @@ extension GeneralAttention {
     }
     guard let reason = rule.violation else { return KernelSelection(kernel: wide, rejected: []) }
     return KernelSelection(
-      kernel: kernel(width: 1, tokenScales: tokenScales),
+      kernel: kernel(width: 1, hasTokenScales: hasTokenScales),
       rejected: [KernelRejection(symbol: wide.symbol, reason: reason)])
   }
 
@@ -258,7 +256,8 @@ extension GeneralAttention {
       let cells = min(step, itemCount - first) * shape.kvHeadCount
       var values: [LaunchValue] = [
         itemList.advanced(byBytes: 32 * first), requestList, .u32(UInt32(cells)),
-        .u32(UInt32(shape.kvHeadCount)), .u32(UInt32(shape.groupSize)),
+        .u32(UInt32(shape.kvHeadCount)), .u32(UInt32(shape.groupSize)), .u32(UInt32(rows)),
+        .u32(0), .u32(UInt32(GeneralStorage.code(problem.types.q))),
       ]
       values += tensors.operands
       let accesses = tensors.keyWidths.map { $0 / kernel.width }
@@ -268,23 +267,37 @@ extension GeneralAttention {
       ]
       if case .paged(let table) = problem.geometry {
         values += [pageList, .u32(UInt32(table.pageSize))]
+      } else {
+        values += [.pointer(0), .u32(1)]
       }
       let window = problem.mask.windowLeft.map { Int32(clamping: $0) } ?? .max
       values += [.u32(problem.mask.isCausal ? 1 : 0), .s32(window)]
       values += tensors.scales
       values.append(.f32(Float(cap.map { scale / $0 } ?? scale * Self.log2e)))
-      if let cap { values.append(.f32(Float(cap * Self.log2e))) }
-      if problem.modification.alibiSlopes != nil { values.append(slopeList) }
+      if kernel.features.contains(.options) {
+        let none = LaunchValue.pointer(0)
+        values += [
+          .f32(Float((cap ?? 0) * Self.log2e)),
+          problem.modification.alibiSlopes == nil ? none : slopeList,
+          problem.mask.custom == nil ? none : maskList,
+          .u32(problem.mask.custom?.bitOrder == .big ? 7 : 0),
+        ]
+        values += tensors.tokenScales
+      }
       if let rope = problem.modification.rope {
         let dim = rope.rotaryDim ?? shape.headDimQK
-        values += [fractionList, .u32(UInt32(dim / kernel.width))]
+        values += [
+          fractionList, .u32(UInt32(dim / kernel.width)), .u32(rope.pairing == .half ? 1 : 0),
+        ]
       }
-      if problem.mask.custom != nil { values.append(maskList) }
       values += finish
-      launches.append(
-        KernelLaunch(
-          kernel, grid: LaunchGrid((cells + warps - 1) / warps), values: values,
-          overlapsPredecessor: target >= .sm90a))
+      for offset in stride(from: 0, to: rows, by: kernel.rows) {
+        values[Self.rowOffsetPlace] = .u32(UInt32(offset))
+        launches.append(
+          KernelLaunch(
+            kernel, grid: LaunchGrid((cells + warps - 1) / warps), values: values,
+            overlapsPredecessor: target >= .sm90a))
+      }
     }
     let mergeStep = max(1, (1 << 31) / (shape.kvHeadCount * rows))
     for first in stride(from: 0, to: mergeCount, by: mergeStep) {
@@ -294,7 +307,7 @@ extension GeneralAttention {
           mergeKernel, grid: LaunchGrid((cells + warps - 1) / warps),
           values: [
             mergeList.advanced(byBytes: 32 * first), requestList, .u32(UInt32(cells)),
-            .u32(UInt32(shape.kvHeadCount)), .u32(UInt32(shape.groupSize)),
+            .u32(UInt32(shape.kvHeadCount)), .u32(UInt32(shape.groupSize)), .u32(UInt32(rows)),
           ] + finish, overlapsPredecessor: target >= .sm90a))
     }
     return launches

@@ -1,7 +1,7 @@
 public import ApusCore
 public import ApusDSL
 public import ApusIR
-internal import ApusNumerics
+public import ApusNumerics
 
 /// Attention of any shape, type and option in f32 on ordinary cores: slower than the kernels for
 /// tensor cores, and what runs where none of them does.
@@ -15,7 +15,10 @@ internal import ApusNumerics
 /// `l = Σ p`, `o = Σ p·v`. A pair that is not visible executes no operation on o, so that whatever
 /// its value holds does not count.
 public struct GeneralAttentionKernel: ShippedKernel {
-  /// What a configuration can do beyond masks, scales per head and sinks.
+  /// What a configuration can do beyond masks, pages, scales per head and sinks.
+  ///
+  /// Options that cost a branch where they are not used share a bit: each is on where its argument
+  /// says so.
   public struct Features: OptionSet, Sendable, Hashable {
     /// The bits.
     public let rawValue: Int
@@ -23,42 +26,29 @@ public struct GeneralAttentionKernel: ShippedKernel {
     /// Features of the given bits.
     public init(rawValue: Int) { self.rawValue = rawValue }
 
-    /// Keys lie in pages.
-    public static let pages = Features(rawValue: 1)
     /// Rows of q and k have two parts: MLA.
-    public static let latent = Features(rawValue: 2)
-    /// A soft cap.
-    public static let softCap = Features(rawValue: 4)
-    /// ALiBi slopes.
-    public static let alibi = Features(rawValue: 8)
-    /// Rotation of q and k, pairs half a row apart.
-    public static let ropeHalf = Features(rawValue: 16)
-    /// Rotation of q and k, pairs of neighbours.
-    public static let ropeInterleaved = Features(rawValue: 32)
-    /// A custom mask, first bit lowest.
-    public static let maskLittle = Features(rawValue: 64)
-    /// A custom mask, first bit highest.
-    public static let maskBig = Features(rawValue: 128)
-    /// A scale of k per token and head.
-    public static let keyTokenScales = Features(rawValue: 256)
-    /// A scale of v per token and head.
-    public static let valueTokenScales = Features(rawValue: 512)
+    public static let latent = Features(rawValue: 1)
+    /// Soft cap, ALiBi slopes, a custom mask, scales of k and v per token and head.
+    public static let options = Features(rawValue: 2)
+    /// Rotation of q and k.
+    public static let rope = Features(rawValue: 4)
 
-    static let names = [
-      "pages", "latent", "cap", "alibi", "ropehalf", "ropepairs", "masklittle", "maskbig",
-      "kscales", "vscales",
-    ]
+    static let names = ["latent", "options", "rope"]
   }
 
-  /// Storage types.
-  public let types: AttentionTypes
+  /// Storage of q.
+  public let query: GeneralStorage
+  /// Type of k and v.
+  public let cache: ElementType
+  /// Storage of o.
+  public let output: GeneralStorage
   /// What it can do.
   public let features: Features
   /// Elements of one access: 8, or 1 where rows are not aligned for that.
   public let width: Int
   /// Packed rows of a warp: 1, 2, 4 or 8.
   public let rows: Int
-  /// Lanes that share a key: a power of two, at most 32.
+  /// Lanes that share a key: 8, 16 or 32.
   public let lanes: Int
   /// Accesses of a lane to a key.
   public let keyAccesses: Int
@@ -67,31 +57,40 @@ public struct GeneralAttentionKernel: ShippedKernel {
 
   static let threads = 128
 
-  /// The configuration for row widths in elements.
+  /// The configuration for row widths in elements; one for all widths that need as many registers.
   public init(
     types: AttentionTypes, features: Features, width: Int, rows: Int, headDimQK: Int,
     headDimVO: Int
   ) {
-    self.types = types
+    query = GeneralStorage(types.q)
+    cache = types.kv
+    output = GeneralStorage(types.o)
     self.features = features
     self.width = width
     self.rows = rows
     let keys = (headDimQK + width - 1) / width
     let values = (headDimVO + width - 1) / width
-    lanes = min(32, powerOfTwo(atMost: 2 * max(keys, values) - 1))
-    keyAccesses = (keys + lanes - 1) / lanes
-    valueAccesses = (values + lanes - 1) / lanes
+    let lanes = width == 1 ? 32 : max(8, min(32, powerOfTwo(atMost: 2 * max(keys, values) - 1)))
+    self.lanes = lanes
+    func accesses(_ count: Int) -> Int {
+      let needed = (count + lanes - 1) / lanes
+      return (width == 1 ? [2, 4, 8, 16, 18] : [1, 2, 3]).first { $0 >= needed } ?? needed
+    }
+    // Wide latent rows hold more keys than values.
+    let isEqual = !features.contains(.latent) || max(headDimQK, headDimVO) <= 256
+    keyAccesses = accesses(isEqual ? max(keys, values) : keys)
+    valueAccesses = isEqual ? keyAccesses : accesses(values)
   }
 
   /// What it is for.
   public var family: KernelFamily { .general }
 
-  /// `sm80_general_bf16_bf16_bf16_pages_v8_r8_l16_k1x1`.
+  /// `sm80_general_plain_bf16_plain_options_v8_r4_l16_k1x1`.
   public var symbol: String {
     let names = Features.names.indices.filter { features.rawValue >> $0 & 1 == 1 }
       .map { "_" + Features.names[$0] }.joined()
-    return "sm80_general_\(types.q)_\(types.kv)_\(types.o)\(names)_v\(width)_r\(rows)_l\(lanes)"
-      + "_k\(keyAccesses)x\(valueAccesses)"
+    return "sm80_general_\(query.rawValue)_\(cache)_\(output.rawValue)\(names)_v\(width)_r\(rows)"
+      + "_l\(lanes)_k\(keyAccesses)x\(valueAccesses)"
   }
 
   /// Four warps, each on its own.
@@ -100,11 +99,12 @@ public struct GeneralAttentionKernel: ShippedKernel {
   /// Keys that each lane group has in flight: as many as registers beside q and o allow.
   var keysAtOnce: Int {
     let elements = rows * max(keyAccesses, valueAccesses) * width
-    return elements > 64 ? 1 : elements > 16 ? 2 : 4
+    let most = cache == .f32 || features.contains(.options) ? 32 : 64
+    return elements > most ? 1 : elements > 16 ? 2 : 4
   }
   /// Lane groups of a warp.
   var groups: Int { warpSize / lanes }
-  var isRotated: Bool { !features.isDisjoint(with: [.ropeHalf, .ropeInterleaved]) }
+  var isRotated: Bool { features.contains(.rope) }
 
   /// Attends.
   public func body(_ block: Block) {
@@ -113,6 +113,7 @@ public struct GeneralAttentionKernel: ShippedKernel {
     let warp = block.blockIndex() * (Self.threads / warpSize) + block.warpIndex
     block.when(warp < parameters.cells, .uniform) {
       let tile = GeneralTile(block, parameters, warp: warp, rows: rows)
+      block.when(tile.rowCount == 0, .uniform) { block.exit() }
       let lane = GeneralLane(block, self)
       block.phase("q")
       let queries = GeneralQueries(block, self, parameters, tile, lane)
@@ -123,10 +124,8 @@ public struct GeneralAttentionKernel: ShippedKernel {
       block.loop(
         from: tile.keyBegin, to: tile.keyEnd, step: groups * keysAtOnce, form: .rolled
       ) { first in
-        let keys = (0..<keysAtOnce).map { slot in
-          GeneralKey(
-            block, self, parameters, tile, first + lane.group + slot * groups)
-        }
+        let keys = GeneralKey.keys(
+          block, parameters, tile, (0..<keysAtOnce).map { first + lane.group + $0 * groups })
         block.phase("scores")
         let words = keys.map { $0.loadKey(block, self, parameters, lane) }
         var scores: [[Value<F32>]] = states.map { _ in [] }
@@ -136,8 +135,8 @@ public struct GeneralAttentionKernel: ShippedKernel {
           for row in 0..<rows {
             let product = zip(queries.values[row], k).reduce(zero) { fma($1.0, $1.1, $0) }
             let dot = block.warpSum(product, lanes: lanes)
-            let isVisible = tile.isVisible(block, parameters, key.index, row: row, self)
-            let score = tile.score(block, self, parameters, dot, key, row: row)
+            let isVisible = tile.isVisible(block, parameters, key.index, row: row)
+            let score = tile.score(block, parameters, dot, key, row: row)
             visible[row].append(isVisible)
             scores[row].append(
               select(isVisible, score, block.constant(-.infinity, as: F32.self)))
@@ -152,7 +151,7 @@ public struct GeneralAttentionKernel: ShippedKernel {
         let someHidden = block.any(hidden.dropFirst().reduce(hidden[0]) { $0 | $1 })
         func accumulate(_ isPartial: Bool) {
           for (slot, words) in values.enumerated() {
-            let v = words.flatMap { block.widen($0, types.kv, count: width) }
+            let v = words.flatMap { block.widen($0, cache, count: width) }
             for row in 0..<rows {
               let p =
                 keys[slot].valueScale.map { weights[row][slot] * $0 } ?? weights[row][slot]

@@ -7,35 +7,48 @@ internal import ApusNumerics
 struct GeneralKey {
   /// Key within the request; behind the last one the last again is loaded.
   let index: Value<U32>
-  /// Scales of the token and head, where there are such.
+  /// Scales of the token and head, 1 where there are none; nil without options.
   let keyScale: Value<F32>?
   let valueScale: Value<F32>?
   private let place: [Value<U64>]
 
-  init(
-    _ block: Block, _ kernel: GeneralAttentionKernel, _ parameters: GeneralParameters,
-    _ tile: GeneralTile, _ index: Value<U32>
+  /// The keys at indices; their pages are looked up together.
+  static func keys(
+    _ block: Block, _ parameters: GeneralParameters, _ tile: GeneralTile, _ indices: [Value<U32>]
+  ) -> [GeneralKey] {
+    let safe = indices.map { min($0, tile.keyEnd - 1) }
+    let outer = indices.map { _ in block.variable(tile.request.outer, "outer") }
+    let token = safe.map { block.variable(tile.request.firstToken + $0, "token") }
+    block.when(parameters.pages.address != 0, .uniform) {
+      for (index, key) in safe.enumerated() {
+        let ordinal = key / parameters.pageSize
+        let entry = tile.request.firstPage + ordinal.converted(to: U64.self)
+        block.assign(outer[index], block.load(parameters.pages[entry]))
+        block.assign(token[index], key - ordinal * parameters.pageSize)
+      }
+    }
+    return indices.indices.map {
+      GeneralKey(
+        block, parameters, tile, indices[$0], outer: outer[$0].value, token: token[$0].value)
+    }
+  }
+
+  private init(
+    _ block: Block, _ parameters: GeneralParameters, _ tile: GeneralTile, _ index: Value<U32>,
+    outer: Value<U32>, token: Value<U32>
   ) {
     self.index = index
-    let safe = min(index, tile.keyEnd - 1)
-    let head = tile.kvHead.converted(to: U64.self)
-    if let pages = parameters.pages, let pageSize = parameters.pageSize {
-      let ordinal = safe / pageSize
-      let page = block.load(pages[tile.request.firstPage + ordinal.converted(to: U64.self)])
-      place = [
-        page.converted(to: U64.self), (safe - ordinal * pageSize).converted(to: U64.self), head,
-      ]
-    } else {
-      place = [
-        tile.request.outer, (tile.request.firstToken + safe).converted(to: U64.self), head,
-      ]
+    let place = [outer, token, tile.kvHead].map { $0.converted(to: U64.self) }
+    self.place = place
+    func scale(_ tensor: RowTensor) -> Value<F32> {
+      let scale = block.variable(1, as: F32.self, "tokenScale")
+      block.when(tensor.isThere, .uniform) {
+        block.assign(scale, block.load(tensor.row(place).cast(to: F32.self)))
+      }
+      return scale.value
     }
-    let place = place
-    func scale(_ tensor: RowTensor?) -> Value<F32>? {
-      tensor.map { block.load($0.row(place).cast(to: F32.self)) }
-    }
-    keyScale = scale(parameters.keyTokenScales)
-    valueScale = scale(parameters.valueTokenScales)
+    keyScale = parameters.options.map { scale($0.keyTokenScales) }
+    valueScale = parameters.options.map { scale($0.valueTokenScales) }
   }
 
   /// The lane's words of the key, access after access, each followed by the words of the access
@@ -44,8 +57,10 @@ struct GeneralKey {
     _ block: Block, _ kernel: GeneralAttentionKernel, _ parameters: GeneralParameters,
     _ lane: GeneralLane
   ) -> [[Value<U32>]] {
-    kernel.loadRow(
-      block, parameters.k.map { $0.row(place) }, kernel.types.kv, parameters, lane)
+    kernel.accesses(block, parameters, lane).map { access in
+      kernel.load(
+        block, access, parameters.k.map { $0.row(place) }, kernel.cache, parameters)
+    }
   }
 
   /// The key as f32, rotated to its position.
@@ -53,8 +68,9 @@ struct GeneralKey {
     _ block: Block, _ kernel: GeneralAttentionKernel, _ parameters: GeneralParameters,
     _ lane: GeneralLane, _ words: [[Value<U32>]]
   ) -> [Value<F32>] {
-    kernel.widenRow(
-      block, words, kernel.types.kv, parameters, lane, position: index.bitcast(to: S32.self))
+    kernel.rotate(
+      block, words.map { block.widen($0, kernel.cache, count: kernel.width) }, parameters, lane,
+      position: index.bitcast(to: S32.self))
   }
 
   /// The lane's words of the value.
@@ -63,7 +79,7 @@ struct GeneralKey {
     _ lane: GeneralLane
   ) -> [[Value<U32>]] {
     let row = parameters.v.row(place)
-    let bytes = kernel.width * kernel.types.kv.byteCount
+    let bytes = kernel.width * kernel.cache.byteCount
     return (0..<kernel.valueAccesses).map { number in
       let access = lane.access(number)
       return block.loadOrZero(
@@ -86,10 +102,19 @@ struct GeneralQueries {
     values = (0..<kernel.rows).map { row in
       let head = tile.heads[row]
       let place = [tile.row(row), head.converted(to: U64.self)]
-      let words = kernel.loadRow(
-        block, parameters.q.map { $0.row(place) }, kernel.types.q, parameters, lane)
-      let elements = kernel.widenRow(
-        block, words, kernel.types.q, parameters, lane, position: tile.position(row: row))
+      let parts = parameters.q.map { $0.row(place) }
+      let shares = kernel.accesses(block, parameters, lane).map { access in
+        let share = (0..<kernel.width).map { _ in block.variable(0, as: F32.self, "q") }
+        block.whenType(kernel.query, is: parameters.queryType) { type in
+          let words = kernel.load(block, access, parts, type, parameters)
+          for (element, value) in zip(share, block.widen(words, type, count: kernel.width)) {
+            block.assign(element, value)
+          }
+        }
+        return share.map(\.value)
+      }
+      let elements = kernel.rotate(
+        block, shares, parameters, lane, position: tile.position(row: row))
       let qScale = parameters.qScale.of(block, head)
       let factors = kScales.map { $0 * qScale }
       return elements.enumerated().map { index, element in
@@ -119,54 +144,50 @@ extension Block {
 }
 
 extension GeneralAttentionKernel {
-  /// The lane's accesses to a row of q or k, whose parts begin at `parts`; zeros behind the row.
-  func loadRow(
-    _ block: Block, _ parts: [GlobalPointer<U32>], _ type: ElementType,
-    _ parameters: GeneralParameters, _ lane: GeneralLane
-  ) -> [[Value<U32>]] {
-    let bytes = width * type.byteCount
-    func load(_ access: Value<U32>) -> [Value<U32>] {
-      var row = parts[0].advanced(bytes: access.multipliedWide(by: bytes))
-      if parts.count == 2 {
-        let isFirst = access < parameters.firstAccesses
-        let second = parts[1].advanced(
-          bytes: (access - parameters.firstAccesses).multipliedWide(by: bytes))
-        row = GlobalPointer(address: select(isFirst, row.address, second.address))
-      }
-      return block.loadOrZero(row, bytes: bytes, when: access < parameters.keyAccesses)
-    }
-    return (0..<keyAccesses).flatMap { number -> [[Value<U32>]] in
+  /// The lane's accesses to a row of q or k, each followed by the one that holds the other halves of
+  /// its pairs where that may be another one.
+  func accesses(
+    _ block: Block, _ parameters: GeneralParameters, _ lane: GeneralLane
+  ) -> [Value<U32>] {
+    (0..<keyAccesses).flatMap { number -> [Value<U32>] in
       let access = lane.access(number)
-      guard let partner = partner(block, access, parameters) else { return [load(access)] }
-      return [load(access), load(partner)]
+      return [access] + (parameters.rotation.map { [partner(access, $0, parameters)] } ?? [])
     }
   }
 
-  /// The access that holds the other halves of an access's pairs, where that is another one; of an
-  /// access behind the rotated part any that exists.
+  /// An access to a row of q or k, whose parts begin at `parts`; zeros behind the row.
+  func load(
+    _ block: Block, _ access: Value<U32>, _ parts: [GlobalPointer<U32>], _ type: ElementType,
+    _ parameters: GeneralParameters
+  ) -> [Value<U32>] {
+    let bytes = width * type.byteCount
+    var row = parts[0].advanced(bytes: access.multipliedWide(by: bytes))
+    if parts.count == 2 {
+      let isFirst = access < parameters.firstAccesses
+      let second = parts[1].advanced(
+        bytes: (access - parameters.firstAccesses).multipliedWide(by: bytes))
+      row = GlobalPointer(address: select(isFirst, row.address, second.address))
+    }
+    return block.loadOrZero(row, bytes: bytes, when: access < parameters.keyAccesses)
+  }
+
+  /// The access that holds the other halves of an access's pairs; of an access behind the rotated
+  /// part, and of neighbours in one access, the access itself.
   private func partner(
-    _ block: Block, _ access: Value<U32>, _ parameters: GeneralParameters
-  ) -> Value<U32>? {
-    guard let rotated = parameters.rotatedAccesses else { return nil }
-    if features.contains(.ropeInterleaved) {
-      return width == 1 ? min(access ^ 1, parameters.keyAccesses - 1) : nil
-    }
-    let half = rotated >> 1
-    let other = select(access < half, access + half, access - half)
-    return select(access < rotated, other, access)
+    _ access: Value<U32>, _ rotation: GeneralRotation, _ parameters: GeneralParameters
+  ) -> Value<U32> {
+    let half = rotation.accesses >> 1
+    let far = select(access < half, access + half, access - half)
+    let near = width == 1 ? min(access ^ 1, parameters.keyAccesses - 1) : access
+    return select(access < rotation.accesses, select(rotation.isHalf, far, near), access)
   }
 
-  /// The f32 elements of what `loadRow` read, rotated to a position.
-  func widenRow(
-    _ block: Block, _ words: [[Value<U32>]], _ type: ElementType,
-    _ parameters: GeneralParameters, _ lane: GeneralLane, position: Value<S32>
+  /// The f32 elements of `accesses`, rotated to a position.
+  func rotate(
+    _ block: Block, _ shares: [[Value<F32>]], _ parameters: GeneralParameters,
+    _ lane: GeneralLane, position: Value<S32>
   ) -> [Value<F32>] {
-    func widen(_ words: [Value<U32>]) -> [Value<F32>] {
-      block.widen(words, type, count: width)
-    }
-    guard let fractions = parameters.fractions, let rotated = parameters.rotatedAccesses else {
-      return words.flatMap(widen)
-    }
+    guard let rotation = parameters.rotation else { return shares.flatMap { $0 } }
     let magnitude = abs(position).bitcast(to: U32.self)
     let isNegative = position < 0
     let zero = block.constant(0, as: U32.self)
@@ -174,35 +195,28 @@ extension GeneralAttentionKernel {
       // Elements that do not turn read pair 0; their result is dropped.
       let index = select(isRotated, pair, zero)
       let fraction = block.load(
-        fractions.advanced(bytes: index.multipliedWide(by: 8)), count: 2)
+        rotation.fractions.advanced(bytes: index.multipliedWide(by: 8)), count: 2)
       let (cosine, sine) = block.cosineAndSine(magnitude, (fraction[0], fraction[1]))
       return (cosine, select(isNegative, -sine, sine))
     }
-    let perAccess = words.count / keyAccesses
+    let half = rotation.accesses >> 1
     return (0..<keyAccesses).flatMap { number -> [Value<F32>] in
       let access = lane.access(number)
-      let isRotated = access < rotated
-      let x = widen(words[number * perAccess])
-      if perAccess == 1 {
-        // Neighbours in one access.
-        return stride(from: 0, to: width, by: 2).flatMap { element -> [Value<F32>] in
-          let (cosine, sine) = angle(access * (width / 2) + element / 2, isRotated)
-          let (a, b) = (x[element], x[element + 1])
-          return [
-            select(isRotated, fma(a, cosine, -(b * sine)), a),
-            select(isRotated, fma(b, cosine, a * sine), b),
-          ]
-        }
-      }
-      let y = widen(words[number * perAccess + 1])
-      let half = rotated >> 1
-      let isFirst = features.contains(.ropeHalf) ? access < half : (access & 1) == 0
-      let base =
-        features.contains(.ropeHalf)
-        ? select(isFirst, access, access - half) * width : access >> 1
+      let isRotated = access < rotation.accesses
+      let x = shares[2 * number]
+      let other = shares[2 * number + 1]
+      let isLow = access < half
+      let far = select(isLow, access, access - half) * width
       return x.indices.map { element in
-        let (cosine, sine) = angle(base + element, isRotated)
-        let product = y[element] * sine
+        // Pairs of neighbours lie in one access, or in two of one element.
+        let near = width == 1 ? access >> 1 : access * (width / 2) + element / 2
+        let isEven = width == 1 ? (access & 1) == 0 : block.constant(element % 2 == 0)
+        let (cosine, sine) = angle(select(rotation.isHalf, far + element, near), isRotated)
+        let neighbour = width == 1 ? other[element] : x[element ^ 1]
+        let product = select(rotation.isHalf, other[element], neighbour) * sine
+        let isFirst =
+          select(
+            rotation.isHalf, isLow.word(block), isEven.word(block)) != 0
         let turned = fma(x[element], cosine, select(isFirst, -product, product))
         return select(isRotated, turned, x[element])
       }

@@ -5,27 +5,25 @@ public import ApusNumerics
 /// Merges the partial states that `GeneralAttentionKernel` leaves of rows whose keys are split, and
 /// finishes the rows: one warp each.
 public struct GeneralMergeKernel: ShippedKernel {
-  /// Type of o.
-  public let output: ElementType
-  /// Packed rows of each partial state.
-  public let rows: Int
+  /// Storage of o.
+  public let output: GeneralStorage
   /// Elements of o that a lane has.
   public let rounds: Int
 
   static let threads = 128
 
-  /// The configuration for a width of o.
-  public init(output: ElementType, rows: Int, headDimVO: Int) {
-    self.output = output
-    self.rows = rows
-    rounds = (headDimVO + warpSize - 1) / warpSize
+  /// The configuration for a width of o; one for all widths that need about as many registers.
+  public init(output: ElementType, headDimVO: Int) {
+    self.output = GeneralStorage(output)
+    let needed = (headDimVO + warpSize - 1) / warpSize
+    rounds = [4, 8, 16].first { $0 >= needed } ?? needed
   }
 
   /// What it is for.
   public var family: KernelFamily { .general }
 
-  /// `sm80_general_merge_bf16_r8_k4`.
-  public var symbol: String { "sm80_general_merge_\(output)_r\(rows)_k\(rounds)" }
+  /// `sm80_general_merge_plain_k4`.
+  public var symbol: String { "sm80_general_merge_\(output.rawValue)_k\(rounds)" }
 
   /// Four warps, each on its own.
   public var launch: LaunchBounds { LaunchBounds(threads: Self.threads) }
@@ -39,6 +37,8 @@ public struct GeneralMergeKernel: ShippedKernel {
     let cells = block.parameter("cells", U32.self)
     let kvHeads = block.parameter("kvHeads", U32.self)
     let groupSize = block.parameter("groupSize", U32.self)
+    // Packed rows of each partial state.
+    let rows = block.parameter("rows", U32.self)
     let finish = FinishParameters(block, alignment: output.byteCount)
     let warp = block.blockIndex() * (Self.threads / warpSize) + block.warpIndex
     let lane = block.laneIndex
@@ -53,7 +53,7 @@ public struct GeneralMergeKernel: ShippedKernel {
       let request = GeneralRequest(block, requests, tile[3])
       func state(_ slot: Value<U32>) -> Value<U64> {
         let cell = (tile[0] + slot).multipliedWide(by: kvHeads) + kvHead.converted(to: U64.self)
-        return cell * rows + row.converted(to: U64.self)
+        return cell * rows.converted(to: U64.self) + row.converted(to: U64.self)
       }
       block.when(row < rowCount, .uniform) {
         let greatest = block.variable(-.infinity, as: F32.self, "m")
@@ -93,10 +93,12 @@ public struct GeneralMergeKernel: ShippedKernel {
           let column = lane + round * warpSize
           block.when(column < finish.dim) {
             let result = select(isEmpty, zero, div(value.value * factor, divisor))
-            block.storeWords(
-              block.narrow([result], output),
-              to: outputRow.advanced(bytes: column.multipliedWide(by: output.byteCount)),
-              bytes: output.byteCount)
+            block.whenType(self.output, is: finish.type) { type in
+              block.storeWords(
+                block.narrow([result], type),
+                to: outputRow.advanced(bytes: column.multipliedWide(by: type.byteCount)),
+                bytes: type.byteCount)
+            }
           }
         }
         block.when(lane == 0) {

@@ -47,7 +47,6 @@ struct GeneralOutput {
       block, m: m, l: l, head: tile.heads[row], kvHead: tile.kvHead)
     let zero = block.constant(0, as: F32.self)
     let output = finish.o.row(place)
-    let bytes = kernel.width * kernel.types.o.byteCount
     for number in 0..<kernel.valueAccesses {
       let access = lane.access(number)
       block.when(access < parameters.valueAccesses) {
@@ -55,9 +54,12 @@ struct GeneralOutput {
           let sum = state.o[number * kernel.width + element].value
           return select(isEmpty, zero, div(sum * factor, divisor))
         }
-        block.storeWords(
-          block.narrow(values, kernel.types.o),
-          to: output.advanced(bytes: access.multipliedWide(by: bytes)), bytes: bytes)
+        block.whenType(kernel.output, is: finish.type) { type in
+          let bytes = kernel.width * type.byteCount
+          block.storeWords(
+            block.narrow(values, type),
+            to: output.advanced(bytes: access.multipliedWide(by: bytes)), bytes: bytes)
+        }
       }
     }
     block.when(lane.index == 0) {
@@ -69,7 +71,8 @@ struct GeneralOutput {
     let finish = parameters.finish
     let cell =
       tile.slot.multipliedWide(by: parameters.kvHeads) + tile.kvHead.converted(to: U64.self)
-    let index = cell * kernel.rows + row
+    let rows = parameters.tileRows.converted(to: U64.self)
+    let index = cell * rows + (parameters.rowOffset + row).converted(to: U64.self)
     let output = finish.partialO[index * finish.dim.converted(to: U64.self)]
     for number in 0..<kernel.valueAccesses {
       let access = lane.access(number)

@@ -25,6 +25,9 @@ struct RowTensor {
   private let base: GlobalPointer<U32>
   private let strides: [Value<U64>]
 
+  /// Whether the launch gives such a tensor.
+  var isThere: Value<Pred> { base.address != 0 }
+
   init(_ block: Block, _ name: String, axes: [String], alignment: Int) {
     base = block.pointer(name, to: U32.self, alignment: alignment)
     strides = axes.map { block.parameter("\(name)\($0)", U64.self) }
@@ -36,6 +39,42 @@ struct RowTensor {
   }
 }
 
+/// Options that are on where their argument is not 0.
+struct GeneralOptions {
+  /// The soft cap times log₂e.
+  let cap: Value<F32>
+  let slopes: GlobalPointer<F32>
+  let mask: GlobalPointer<U8>
+  /// 0 where the first bit of a mask's byte is the lowest, 7 where it is the highest.
+  let maskFlip: Value<U32>
+  let keyTokenScales: RowTensor
+  let valueTokenScales: RowTensor
+
+  init(_ block: Block, axes: [String]) {
+    cap = block.parameter("cap", F32.self)
+    slopes = block.pointer("slopes", to: F32.self, alignment: 4)
+    mask = block.pointer("mask", to: U8.self, alignment: 1)
+    maskFlip = block.parameter("maskFlip", U32.self)
+    keyTokenScales = RowTensor(block, "kTokenScales", axes: axes, alignment: 4)
+    valueTokenScales = RowTensor(block, "vTokenScales", axes: axes, alignment: 4)
+  }
+}
+
+/// Rotation of q and k.
+struct GeneralRotation {
+  let fractions: GlobalPointer<U32>
+  /// Accesses of the rotated part of a row.
+  let accesses: Value<U32>
+  /// Whether pairs are half a row apart; else they are neighbours.
+  let isHalf: Value<Pred>
+
+  init(_ block: Block) {
+    fractions = block.pointer("fractions", to: U32.self)
+    accesses = block.parameter("rotatedAccesses", U32.self)
+    isHalf = block.parameter("pairsAreHalf", U32.self) != 0
+  }
+}
+
 /// The launch arguments of general attention, in order.
 struct GeneralParameters {
   let items: GlobalPointer<U32>
@@ -43,6 +82,11 @@ struct GeneralParameters {
   let cells: Value<U32>
   let kvHeads: Value<U32>
   let groupSize: Value<U32>
+  /// Packed rows of a tile of the plan, and the first of them that this launch takes.
+  let tileRows: Value<U32>
+  let rowOffset: Value<U32>
+  /// `GeneralStorage.code` of q.
+  let queryType: Value<U32>
   let q: [RowTensor]
   let k: [RowTensor]
   let v: RowTensor
@@ -50,26 +94,21 @@ struct GeneralParameters {
   let firstAccesses: Value<U32>
   let keyAccesses: Value<U32>
   let valueAccesses: Value<U32>
-  let pages: GlobalPointer<U32>?
-  let pageSize: Value<U32>?
+  /// The page list; address 0 where keys do not lie in pages.
+  let pages: GlobalPointer<U32>
+  let pageSize: Value<U32>
   let isCausal: Value<U32>
   let window: Value<S32>
   let qScale: HeadValue
   let kScales: [HeadValue]
-  let keyTokenScales: RowTensor?
-  let valueTokenScales: RowTensor?
   /// Factor on q·k: to scores in base 2, or with a soft cap to multiples of the cap.
   let scoreFactor: Value<F32>
-  let cap: Value<F32>?
-  let slopes: GlobalPointer<F32>?
-  let fractions: GlobalPointer<U32>?
-  /// Accesses of the rotated part of a row.
-  let rotatedAccesses: Value<U32>?
-  let mask: GlobalPointer<U8>?
+  let options: GeneralOptions?
+  let rotation: GeneralRotation?
   let finish: FinishParameters
 
   init(_ block: Block, _ kernel: GeneralAttentionKernel) {
-    func alignment(_ type: ElementType) -> Int { min(16, kernel.width * type.byteCount) }
+    func alignment(_ byteCount: Int) -> Int { min(16, kernel.width * byteCount) }
     let features = kernel.features
     let parts = features.contains(.latent) ? ["", "Rope"] : [""]
     items = block.pointer("items", to: U32.self)
@@ -77,40 +116,31 @@ struct GeneralParameters {
     cells = block.parameter("cells", U32.self)
     kvHeads = block.parameter("kvHeads", U32.self)
     groupSize = block.parameter("groupSize", U32.self)
+    tileRows = block.parameter("tileRows", U32.self)
+    rowOffset = block.parameter("rowOffset", U32.self)
+    queryType = block.parameter("queryType", U32.self)
     q = parts.map {
-      RowTensor(block, "q\($0)", axes: ["Row", "Head"], alignment: alignment(kernel.types.q))
+      RowTensor(
+        block, "q\($0)", axes: ["Row", "Head"], alignment: alignment(kernel.query.byteCount))
     }
     let axes = ["Outer", "Token", "Head"]
     k = parts.map {
-      RowTensor(block, "k\($0)", axes: axes, alignment: alignment(kernel.types.kv))
+      RowTensor(block, "k\($0)", axes: axes, alignment: alignment(kernel.cache.byteCount))
     }
-    v = RowTensor(block, "v", axes: axes, alignment: alignment(kernel.types.kv))
+    v = RowTensor(block, "v", axes: axes, alignment: alignment(kernel.cache.byteCount))
     firstAccesses = block.parameter("firstAccesses", U32.self)
     keyAccesses = block.parameter("keyAccesses", U32.self)
     valueAccesses = block.parameter("valueAccesses", U32.self)
-    let isPaged = features.contains(.pages)
-    pages = isPaged ? block.pointer("pages", to: U32.self, alignment: 4) : nil
-    pageSize = isPaged ? block.parameter("pageSize", U32.self) : nil
+    pages = block.pointer("pages", to: U32.self, alignment: 4)
+    pageSize = block.parameter("pageSize", U32.self)
     isCausal = block.parameter("isCausal", U32.self)
     window = block.parameter("window", S32.self)
     qScale = HeadValue(block, "qScale")
     kScales = parts.map { HeadValue(block, "k\($0)Scale") }
-    keyTokenScales =
-      features.contains(.keyTokenScales)
-      ? RowTensor(block, "kTokenScales", axes: axes, alignment: 4) : nil
-    valueTokenScales =
-      features.contains(.valueTokenScales)
-      ? RowTensor(block, "vTokenScales", axes: axes, alignment: 4) : nil
     scoreFactor = block.parameter("scoreFactor", F32.self)
-    cap = features.contains(.softCap) ? block.parameter("cap", F32.self) : nil
-    slopes =
-      features.contains(.alibi) ? block.pointer("slopes", to: F32.self, alignment: 4) : nil
-    fractions = kernel.isRotated ? block.pointer("fractions", to: U32.self) : nil
-    rotatedAccesses = kernel.isRotated ? block.parameter("rotatedAccesses", U32.self) : nil
-    mask =
-      features.isDisjoint(with: [.maskLittle, .maskBig])
-      ? nil : block.pointer("mask", to: U8.self, alignment: 1)
-    finish = FinishParameters(block, alignment: alignment(kernel.types.o))
+    options = features.contains(.options) ? GeneralOptions(block, axes: axes) : nil
+    rotation = features.contains(.rope) ? GeneralRotation(block) : nil
+    finish = FinishParameters(block, alignment: alignment(kernel.output.byteCount))
   }
 }
 
@@ -128,6 +158,8 @@ struct FinishParameters {
   let partialStates: GlobalPointer<F32>
   /// Elements of a row of o.
   let dim: Value<U32>
+  /// `GeneralStorage.code` of o.
+  let type: Value<U32>
 
   init(_ block: Block, alignment: Int) {
     o = RowTensor(block, "o", axes: ["Row", "Head"], alignment: alignment)
@@ -141,6 +173,7 @@ struct FinishParameters {
     partialO = block.pointer("partialO", to: F32.self)
     partialStates = block.pointer("partialStates", to: F32.self)
     dim = block.parameter("dim", U32.self)
+    type = block.parameter("outputType", U32.self)
   }
 
   /// What turns `Σ p·v` into o: a factor, then a divisor; 0 and 1 for an empty row.

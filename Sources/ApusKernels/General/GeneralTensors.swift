@@ -72,18 +72,32 @@ struct GeneralTensors {
     return false
   }
 
-  /// Scales of q and k, then those per token and head.
+  /// Scales of q and k.
   var scales: [LaunchValue] {
     let scales = arguments.scales
     var values = headValue(scales.q) + headValue(scales.k)
     if problem.latent != nil { values += headValue(scales.kpe == .one ? scales.k : scales.kpe) }
-    if case .tokenHead(let view) = scales.k { values += cache(view) }
-    if case .tokenHead(let view) = scales.v {
-      values += cache(view)
-    } else if problem.latent != nil, case .tokenHead(let view) = scales.k {
-      values += cache(view)
-    }
     return values
+  }
+
+  /// Scales of k and of v per token and head, nothing where there are none. The values of a latent
+  /// have its scale.
+  var tokenScales: [LaunchValue] {
+    var v = arguments.scales.v
+    if problem.latent != nil, case .one = v { v = arguments.scales.k }
+    return [arguments.scales.k, v].flatMap { scale -> [LaunchValue] in
+      guard case .tokenHead(let view) = scale else {
+        return [.pointer(0), .u64(0), .u64(0), .u64(0)]
+      }
+      return cache(view)
+    }
+  }
+
+  /// Whether k or v has scales per token and head.
+  var hasTokenScales: Bool {
+    [arguments.scales.k, arguments.scales.v].contains {
+      if case .tokenHead = $0 { true } else { false }
+    }
   }
 
   private func headValue(_ scale: Scale) -> [LaunchValue] {
@@ -117,6 +131,9 @@ struct GeneralTensors {
     // The values of a latent have its scale.
     values += headValue(problem.latent == nil ? arguments.scales.v : arguments.scales.k)
     values += headValue(arguments.scales.o)
-    return values + [partialO, partialStates, .u32(UInt32(problem.shape.headDimVO))]
+    return values + [
+      partialO, partialStates, .u32(UInt32(problem.shape.headDimVO)),
+      .u32(UInt32(GeneralStorage.code(problem.types.o))),
+    ]
   }
 }

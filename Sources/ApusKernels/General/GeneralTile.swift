@@ -6,6 +6,7 @@ internal import ApusNumerics
 struct GeneralTile {
   let request: GeneralRequest
   let kvHead: Value<U32>
+  /// Rows of the tile from the launch's first on; may be 0.
   let rowCount: Value<U32>
   let keyBegin: Value<U32>
   let keyEnd: Value<U32>
@@ -18,7 +19,7 @@ struct GeneralTile {
   private let positions: [Value<S32>]
   /// First visible key, and the first one behind.
   private let visible: [(begin: Value<S32>, end: Value<S32>)]
-  private let slopes: [Value<F32>]
+  private let slopes: [Value<F32>]?
 
   init(
     _ block: Block, _ parameters: GeneralParameters, warp: Value<U32>, rows: Int
@@ -30,8 +31,12 @@ struct GeneralTile {
     let high = block.load(item[4], count: 2)
     let request = GeneralRequest(block, parameters.requests, low[0])
     (self.request, kvHead) = (request, head)
-    (rowCount, keyBegin, keyEnd, slot) = (low[2], low[3], high[0], high[1])
-    let packed = (0..<rows).map { low[1] + min(block.constant($0, as: U32.self), low[2] - 1) }
+    let offset = parameters.rowOffset
+    let count = low[2] - min(low[2], offset)
+    (rowCount, keyBegin, keyEnd, slot) = (count, low[3], high[0], high[1])
+    let packed = (0..<rows).map {
+      low[1] + offset + min(block.constant($0, as: U32.self), count - 1)
+    }
     let queries = packed.map { $0 / parameters.groupSize }
     let groupSize = parameters.groupSize
     let heads = zip(packed, queries).map { head * groupSize + ($0 - $1 * groupSize) }
@@ -48,24 +53,30 @@ struct GeneralTile {
       return (block.let(first), block.let(last))
     }
     self.positions = positions
-    slopes = parameters.slopes.map { slopes in heads.map { block.load(slopes[$0]) } } ?? []
+    slopes = parameters.options.map { options in
+      heads.map { head in
+        let slope = block.variable(0, as: F32.self, "slope")
+        block.when(options.slopes.address != 0, .uniform) {
+          block.assign(slope, block.load(options.slopes[head]))
+        }
+        return block.let(slope.value)
+      }
+    }
   }
 
   /// Whether a row sees a key.
   func isVisible(
-    _ block: Block, _ parameters: GeneralParameters, _ key: Value<U32>, row: Int,
-    _ kernel: GeneralAttentionKernel
+    _ block: Block, _ parameters: GeneralParameters, _ key: Value<U32>, row: Int
   ) -> Value<Pred> {
     let j = key.bitcast(to: S32.self)
     let isInRange = (j >= visible[row].begin) & (j < visible[row].end)
-    guard let mask = parameters.mask else { return isInRange }
+    guard let options = parameters.options else { return isInRange }
     let result = block.variable(isInRange.word(block), "visible")
-    block.when(isInRange) {
+    block.when(isInRange & (options.mask.address != 0)) {
       let bit =
         queries[row].multipliedWide(by: request.kvLength) + key.converted(to: U64.self)
-      let byte = block.load(mask[request.maskOffset + (bit >> 3)]).word
-      let within = bit.words.low & 7
-      let shift = kernel.features.contains(.maskLittle) ? within : within ^ 7
+      let byte = block.load(options.mask[request.maskOffset + (bit >> 3)]).word
+      let shift = bit.words.low & 7 ^ options.maskFlip
       block.assign(result, byte.shifted(right: shift) & 1)
     }
     return result.value != 0
@@ -73,17 +84,19 @@ struct GeneralTile {
 
   /// The score of a row and key in base 2 from their product.
   func score(
-    _ block: Block, _ kernel: GeneralAttentionKernel, _ parameters: GeneralParameters,
-    _ dot: Value<F32>, _ key: GeneralKey, row: Int
+    _ block: Block, _ parameters: GeneralParameters, _ dot: Value<F32>, _ key: GeneralKey,
+    row: Int
   ) -> Value<F32> {
-    var score = dot * parameters.scoreFactor
-    if let scale = key.keyScale { score = score * scale }
-    if let cap = parameters.cap { score = block.accurateTanh(score) * cap }
-    if !slopes.isEmpty {
-      let distance = (key.index.bitcast(to: S32.self) - positions[row]).converted(to: F32.self)
-      score = score + slopes[row] * distance
+    let score = dot * parameters.scoreFactor
+    guard let options = parameters.options, let keyScale = key.keyScale, let slopes else {
+      return score
     }
-    return score
+    let capped = block.variable(score * keyScale, "capped")
+    block.when(options.cap != 0, .uniform) {
+      block.assign(capped, block.accurateTanh(capped.value) * options.cap)
+    }
+    let distance = (key.index.bitcast(to: S32.self) - positions[row]).converted(to: F32.self)
+    return capped.value + slopes[row] * distance
   }
 
   /// Position of a row's query, which may be negative.
@@ -101,7 +114,7 @@ struct GeneralRequest {
   /// Token of key 0 in ragged rows.
   let firstToken: Value<U32>
   /// Slab of a padded cache.
-  let outer: Value<U64>
+  let outer: Value<U32>
   /// Entry of the page list.
   let firstPage: Value<U64>
   /// First byte of the custom mask.
@@ -111,7 +124,7 @@ struct GeneralRequest {
     let record = requests.advanced(bytes: index.multipliedWide(by: 48))
     let words = (0..<3).flatMap { block.load(record[4 * $0], count: 4) }
     (qoStart, qoLength, kvLength, firstToken) = (words[0], words[1], words[2], words[3])
-    outer = words[4].converted(to: U64.self)
+    outer = words[4]
     firstPage = words[6].packed(high: words[7])
     maskOffset = words[8].packed(high: words[9])
   }

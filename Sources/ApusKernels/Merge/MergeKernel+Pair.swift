@@ -50,7 +50,9 @@ extension MergeKernel {
       block.loop(from: cell.lane, to: accesses, step: lanes * Self.depth, form: .rolled) { first in
         let indices = (0..<Self.depth).map { first + $0 * lanes }
         let words = indices.map { index -> ([Value<U32>], [Value<U32>]) in
-          let offset = min(index, accesses - 1).multipliedWide(by: inputBytes)
+          // Past the end: its own first access again, because others may be writing theirs.
+          let read = select(index < accesses, index, first)
+          let offset = read.multipliedWide(by: inputBytes)
           return (
             block.loadWords(aRow.advanced(bytes: offset), bytes: inputBytes, .once),
             block.loadWords(bRow.advanced(bytes: offset), bytes: inputBytes, .once)

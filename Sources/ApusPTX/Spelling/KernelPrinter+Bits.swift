@@ -5,14 +5,20 @@ extension KernelPrinter {
   mutating func print(_ op: Op.Bits) throws(PTXError) {
     let type = try type(0)
     switch op {
-    case .and, .or, .xor, .not, .shl, .popc, .clz, .brev: try plain("\(op).\(type.bits)")
-    case .shr, .bfe: try plain("\(op).\(type)")
+    case .and: try plain("and." + type.bits)
+    case .or: try plain("or." + type.bits)
+    case .xor: try plain("xor." + type.bits)
+    case .shl: try plain("shl." + type.bits)
+    case .shr: try plain("shr." + type.description)
+    case .not, .popc, .clz, .brev: try plain("\(op).\(type.bits)")
+    case .bfe: try plain("bfe." + type.description)
     case .funnelShiftLeft(let mode): try plain("shf.l.\(mode).b32")
     case .funnelShiftRight(let mode): try plain("shf.r.\(mode).b32")
-    case .prmt, .bfi: try plain("\(op).b32")
+    case .prmt: try plain("prmt.b32")
+    case .bfi: try plain("bfi.b32")
     case .lop3(let table):
       try plain("lop3.b32", suffix: ", 0x" + String(table, radix: 16))
-    case .setp(let comparison): try plain("setp.\(comparison).\(type)")
+    case .setp(let comparison): try plain("setp." + comparison.description + "." + type.description)
     }
   }
 
@@ -39,7 +45,7 @@ extension KernelPrinter {
         try plain("cvt.f32.f16")
       }
     case .narrow: try plain("cvt.rn.\(destination).f32")
-    case .narrowPair: try highFirst("cvt.rn.\(destination).f32")
+    case .narrowPair: try highFirst("cvt.rn." + destination.description + ".f32")
     case .narrowFP8(let format):
       if source == .f16x2 {
         try plain("cvt.rn.satfinite.\(format)x2.f16x2")
@@ -53,6 +59,15 @@ extension KernelPrinter {
 
   /// Pairs of the language have their low element first, those of `cvt` their high one.
   private mutating func highFirst(_ opcode: String) throws(PTXError) {
+    if let first = node.results.first, node.operands.count == 2, canWrite(0..<2) {
+      begin(opcode)
+      write(first)
+      writeComma()
+      writeOperand(1)
+      writeComma()
+      writeOperand(0)
+      return finishLine()
+    }
     line("\(opcode) \(try result(0)), \(try operand(1)), \(try operand(0))")
   }
 

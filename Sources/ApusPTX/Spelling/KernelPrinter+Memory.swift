@@ -38,6 +38,17 @@ extension KernelPrinter {
 
   private mutating func load(_ access: Op.MemoryAccess) throws(PTXError) {
     let count = node.results.count
+    if let first = node.results.first, areRegisters(0..<(access.hasPolicy ? 2 : 1)) {
+      begin("ld" + access.suffix(vector: count))
+      if count > 1 { write(node.results) } else { write(first) }
+      writeComma()
+      writeAddress(0, access.offset)
+      if access.hasPolicy {
+        writeComma()
+        writeOperand(1)
+      }
+      return finishLine()
+    }
     let destination = count > 1 ? results() : try result(0)
     let policy = access.hasPolicy ? ", " + (try register(1)) : ""
     line(
@@ -47,6 +58,19 @@ extension KernelPrinter {
   private mutating func store(_ access: Op.MemoryAccess) throws(PTXError) {
     let last = node.operands.count - (access.hasPolicy ? 1 : 0)
     let count = last - 1
+    if count > 0, areRegisters(0..<node.operands.count) {
+      // Registers are numbered in the order of the words before: sources, policy, address.
+      for index in 1..<node.operands.count { nameOperand(index) }
+      begin("st" + access.suffix(vector: count))
+      writeAddress(0, access.offset)
+      writeComma()
+      if count > 1 { writeOperands(1..<last) } else { writeOperand(1) }
+      if access.hasPolicy {
+        writeComma()
+        writeOperand(last)
+      }
+      return finishLine()
+    }
     let source = count > 1 ? try registers(1..<last) : try register(1)
     let policy = access.hasPolicy ? ", " + (try register(last)) : ""
     line(
@@ -65,7 +89,7 @@ extension Op.MemoryAccess {
       case .release(let scope): ".release.\(scope)"
       case .volatile: ".volatile"
       }
-    text += ".\(space)" + (isNonCoherent ? ".nc" : "")
+    text += "." + space.description + (isNonCoherent ? ".nc" : "")
     switch l1 {
     case .normal: break
     case .unchanged: text += ".L1::evict_unchanged"
@@ -75,7 +99,8 @@ extension Op.MemoryAccess {
     }
     if hasPolicy { text += ".L2::cache_hint" }
     text += l2Prefetch.suffix
-    return text + (vector > 1 ? ".v\(vector)" : "") + ".\(element)"
+    if vector > 1 { text += vector == 2 ? ".v2" : vector == 4 ? ".v4" : ".v\(vector)" }
+    return text + "." + element.description
   }
 }
 

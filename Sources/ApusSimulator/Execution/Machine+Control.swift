@@ -132,6 +132,7 @@ extension Machine {
         .barrier("all four warps of a warpgroup must execute the same products and waits"), warp,
         lanes: .max)
     }
+    if clusterSize > 1, warp.block.warps.allSatisfy(\.isFinished) { checkEnd(of: warp.block, warp) }
     warp.block.freeRegisters += warp.registersPerThread * warpSize
     if warp.openCopies.contains(where: { !$0.isEmpty })
       || warp.groups.contains(where: { $0.contains { !$0.isEmpty } })

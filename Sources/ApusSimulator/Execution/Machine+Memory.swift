@@ -123,12 +123,16 @@ extension Machine {
         source = readableBytes(
           address, byteCount: total, alignment: total, warp, lanes: lanes,
           as: isStrong ? .atomic : access.isNonCoherent ? .nonCoherent : .plain)
+        if source != nil, !isStrong, memory.lastIsWritable {
+          warp.noteGlobalRead(address, total, lane)
+        }
       } else if let place = sharedPlace(
         UInt32(truncatingIfNeeded: address), access.space, byteCount: total, alignment: total, warp,
         lanes: lanes)
       {
         if isStrong { acquire(access.ordering, at: key(place, warp), warp) }
         noteRead(place, warp, lanes: lanes, isAtomic: isStrong)
+        noteRemoteUse(place, warp, lane)
         source = DeviceMemory.Place(bytes: place.bytes)
       }
       for index in 0..<i.outputs.count {
@@ -158,11 +162,17 @@ extension Machine {
           let place = writablePlace(
             address, byteCount: total, alignment: total, warp, lanes: lanes)
         else { return }
+        let read = warp.globalRead(address, total, ofOthersThan: lane)
         var isSame = !isStrong
         for index in 0..<count where isSame {
           let bits = warp.get(i.inputs[1 + index], lane)
           let old = (place + index * size).load(size)
           isSame = size == 8 ? bits == old : (bits ^ old) << UInt64(64 - 8 * size) == 0
+        }
+        if let read, !isSame {
+          report(
+            .race(address: address, otherWarp: warp.index, otherLocation: location(read)), warp,
+            lanes: lanes)
         }
         noteGlobalWrite(
           place, total, address, warp, lanes: lanes, isAtomic: isStrong, isSame: isSame)
@@ -175,6 +185,7 @@ extension Machine {
             warp, lanes: lanes)
         else { return }
         noteWrite(place, warp, lanes: lanes, isAtomic: isStrong)
+        noteRemoteUse(place, warp, lane)
         if isStrong { release(access.ordering, at: key(place, warp), warp, lane) }
         target = DeviceMemory.Place(bytes: place.bytes)
       }
@@ -227,6 +238,7 @@ extension Machine {
           if access.ordering == .acquire || access.ordering == .acquireRelease {
             acquire(.acquire(access.scope), at: key(place, warp), warp)
           }
+          noteRemoteUse(place, warp, lane)
           noteRead(place, warp, lanes: lanes, isAtomic: true)
           noteWrite(place, warp, lanes: lanes, isAtomic: true)
           let element = DeviceMemory.Place(bytes: place.bytes)

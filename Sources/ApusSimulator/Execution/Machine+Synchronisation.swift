@@ -50,6 +50,7 @@ extension Machine {
     _ id: NamedBarrierID, waits: Bool, _ i: Code.Instruction, _ warp: Warp
   ) -> Outcome {
     guard checkCollective(.max, warp) else { return .next }
+    warp.forgetGlobalReads()
     let entry = kernel.barriers[id.index]
     let index = i.inputs.isEmpty ? 0 : Int(uniform(i.inputs[0], warp))
     let number = entry.firstID + index
@@ -131,6 +132,7 @@ extension Machine {
     warp.forEachLane { lane in
       let address = UInt32(truncatingIfNeeded: address(i.inputs[0], lane, offset: offset, warp))
       guard let place = barrierPlace(address, space, warp, lane) else { return }
+      noteRemoteUse(place, warp, lane)
       body(&place.shared.barriers[place.start], lane, place)
       settle(place)
     }
@@ -256,6 +258,7 @@ extension Machine {
 
   private func clusterArrive(_ ordering: Op.AtomicOrdering, _ warp: Warp) {
     guard checkCollective(.max, warp) else { return }
+    warp.forgetGlobalReads()
     let cluster = warp.block.cluster
     if warp.clusterPhase != nil || !cluster.arrived.insert(warp.agent).inserted {
       report(

@@ -1,5 +1,13 @@
 import ApusIR
 
+/// An access of a block to the shared memory of another one of its cluster.
+struct RemoteUse {
+  let agent: Int
+  let lane: UInt32
+  let epoch: UInt32
+  let instruction: Int
+}
+
 /// One block: its shared memory, barriers and warps.
 final class Block {
   /// A named hardware barrier.
@@ -20,6 +28,8 @@ final class Block {
   var warps: [Warp] = []
   /// Lanes that waited for the preceding launch, with the epoch.
   var dependencyWaits: [(agent: Int, lanes: UInt32, epoch: UInt32)] = []
+  /// Last accesses of each lane of other blocks to this one's shared memory.
+  var remoteUses: [Int: RemoteUse] = [:]
   /// Registers that no warp holds, in units of one register of one thread.
   var freeRegisters = 0
 

@@ -69,6 +69,8 @@ final class Warp {
   var openCopies: [[PendingCopy]] = Array(repeating: [], count: warpSize)
   var groups: [[[PendingCopy]]] = Array(repeating: [], count: warpSize)
 
+  /// Words of writable global memory that lanes read since they last met.
+  var globalReads: [UInt64: LaneReads] = [:]
   /// What was known at the last fence, which relaxed writes publish.
   var fenced: Publication?
   /// What relaxed reads found, acquired by the next fence.
@@ -172,6 +174,7 @@ extension Warp {
 
   /// The lanes of the warp have met: each knows what all did.
   func meet() {
+    forgetGlobalReads()
     clock[agent] = Knowledge(before: epoch + 1)
     epoch += 1
   }

@@ -60,6 +60,9 @@ final class DeviceMemory {
         pages: stamps(0), pageOffset: 0))
   }
 
+  /// Whether the region of the last access may be written.
+  var lastIsWritable: Bool { last.pointee.isWritable }
+
   deinit {
     table.deallocate()
     last.deallocate()

@@ -2,10 +2,10 @@
  *
  * Every function returns a status; after a failure `apus_last_error_message` has the sentence, per
  * thread, until the next failure of that thread. Nothing here traps, aborts or throws. All functions
- * may be called from any number of threads at once. A plan of the CPU may run on several threads at
- * once with distinct outputs and workspaces; runs of one plan on a GPU must follow each other, because
- * they share counters in the plan's memory. A plan and its back end must outlive the runs that were
- * enqueued and the graphs that captured them.
+ * may be called from any number of threads at once. Runs of one plan may overlap, on threads or on
+ * streams of a GPU, with distinct outputs and workspaces; runs without a workspace share the plan's. A
+ * plan and its back end must outlive the graphs that captured runs; enqueued runs may outlive a plan,
+ * but not the back end.
  *
  * Handles are numbers, not addresses: one that was destroyed, or never made, is an error.
  *
@@ -281,8 +281,8 @@ typedef struct {
   apus_append_scale v_scale;
 } apus_append_arguments;
 
-/* On a GPU the lists go to the device in stream order. A captured append keeps the lists of its capture,
- * and one back end has room for 16 of them. */
+/* On a GPU the lists go to the device in stream order. A captured append keeps the lists of its capture
+ * as long as the graph lives; any number may be captured. */
 apus_status apus_append(
     apus_backend backend, const apus_append_problem *problem,
     const apus_append_arguments *arguments, const apus_stream *stream);

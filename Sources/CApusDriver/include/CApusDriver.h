@@ -31,6 +31,10 @@ typedef uintptr_t capus_function;
 typedef uintptr_t capus_graph;
 typedef uintptr_t capus_graph_exec;
 typedef uintptr_t capus_graph_node;
+typedef uintptr_t capus_user_object;
+/// What the driver calls when the last graph that holds a user object has gone; it must not call the
+/// driver.
+typedef void (*capus_destructor)(void *value) __attribute__((swift_attr("@Sendable")));
 
 /// The status values that Apus itself distinguishes; all others are passed on with the driver's
 /// own name and text.
@@ -130,6 +134,9 @@ enum {
   CAPUS_EVENT_BLOCKING_SYNC = 1,
   CAPUS_EVENT_DISABLE_TIMING = 2,
   CAPUS_HOST_PORTABLE = 1,
+  // CUuserObject_flags and CUuserObjectRetain_flags.
+  CAPUS_USER_OBJECT_NO_DESTRUCTOR_SYNC = 1,
+  CAPUS_GRAPH_USER_OBJECT_MOVE = 1,
 };
 
 /// CUlaunchAttributeID.
@@ -242,6 +249,11 @@ CAPUS_DRIVER_FUNCTION(cuStreamGetCtx, 9020, capus_stream stream, capus_context *
 CAPUS_DRIVER_FUNCTION(cuStreamIsCapturing, 10000, capus_stream stream, int32_t *status);
 CAPUS_DRIVER_FUNCTION(cuStreamBeginCapture, 10010, capus_stream stream, int32_t mode);
 CAPUS_DRIVER_FUNCTION(cuStreamEndCapture, 10000, capus_stream stream, capus_graph *graph);
+CAPUS_DRIVER_FUNCTION(cuStreamGetCaptureInfo, 11030, capus_stream stream, int32_t *status,
+                      uint64_t *_Nullable id, capus_graph *_Nullable graph,
+                      const capus_graph_node *_Nullable *_Nullable dependencies,
+                      size_t *_Nullable dependency_count);
+CAPUS_DRIVER_FUNCTION(cuThreadExchangeStreamCaptureMode, 10010, int32_t *mode);
 
 // Events.
 CAPUS_DRIVER_FUNCTION(cuEventCreate, 2000, capus_event *event, uint32_t flags);
@@ -319,6 +331,11 @@ CAPUS_DRIVER_FUNCTION(cuGraphExecUpdate, 12000, capus_graph_exec exec, capus_gra
 CAPUS_DRIVER_FUNCTION(cuGraphGetNodes, 10000, capus_graph graph,
                       capus_graph_node *_Nullable nodes, size_t *count);
 CAPUS_DRIVER_FUNCTION(cuGraphDestroy, 10000, capus_graph graph);
+CAPUS_DRIVER_FUNCTION(cuUserObjectCreate, 11030, capus_user_object *object, void *value,
+                      capus_destructor destroy, uint32_t references, uint32_t flags);
+CAPUS_DRIVER_FUNCTION(cuUserObjectRelease, 11030, capus_user_object object, uint32_t count);
+CAPUS_DRIVER_FUNCTION(cuGraphRetainUserObject, 11030, capus_graph graph, capus_user_object object,
+                      uint32_t count, uint32_t flags);
 CAPUS_DRIVER_FUNCTION(cuGraphExecDestroy, 10000, capus_graph_exec exec);
 
 #pragma clang assume_nonnull end

@@ -39,7 +39,7 @@ import Testing
   }
 
   @Test func `a tile too large for its role`() {
-    #expect(findings(kernel(n: 256, producer: 32)) == [])
+    #expect(findings(kernel(n: 256)) == [])
     #expect(
       findings(kernel(n: 256, consumer: 208, producer: 32)) == [
         "K.swift:1: kernel k [registers]: fragments of consumer must fit 208 registers; found "
@@ -52,10 +52,11 @@ import Testing
     #expect(findings(kernel(n: 128, producer: 24)) == [])
   }
 
-  @Test func `budgets beyond the register file`() {
+  @Test func `budgets beyond what the block has at entry`() {
+    // 384 threads enter with 168 registers each; 65,536 would be within the register file.
     #expect(
-      findings(kernel(n: 128, consumer: 240, producer: 40)) == [
-        "K.swift:3: kernel k [registers]: registers of all roles must fit 65536; found 66560. "
+      findings(kernel(n: 128, consumer: 240, producer: 32)) == [
+        "K.swift:3: kernel k [registers]: registers of all roles must fit 64512; found 65536. "
           + "Lower a budget: an increase would wait forever."
       ])
   }

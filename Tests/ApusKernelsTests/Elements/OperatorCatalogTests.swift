@@ -61,7 +61,7 @@ import Testing
     ("sm80_append_bf16_e4m3_dynamic_dynamic_resolved_v8_l8_r2x2", .sm80),
     ("sm80_rope_bf16_half_computed_v8_l8", .sm90a),
     ("sm80_packbits_little", .sm80),
-    ("sm80_general_merge_bf16_r8_k4", .sm90a),
+    ("sm80_general_merge_plain_k4", .sm90a),
   ])
   func `a telling row prints as its golden text`(_ symbol: String, _ target: Target) throws {
     let row = try #require(KernelCatalog.kernel(named: symbol))

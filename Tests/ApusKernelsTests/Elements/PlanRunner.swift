@@ -18,6 +18,19 @@ import Testing
   }
 }
 
+/// What a test of mutants makes of the kernels that `simulate` runs. Launches overlap the one before,
+/// where the target can.
+struct SimulationHook: Sendable {
+  /// The kernel to run instead.
+  var change: @Sendable (KernelIR) -> KernelIR
+  /// Receives what the simulator reports, which is expected then.
+  var note: @Sendable ([SimulationError]) -> Void
+  /// Decides the interleaving.
+  var seed: UInt64 = 0
+
+  @TaskLocal static var current: SimulationHook?
+}
+
 /// Runs a plan's launches in the simulator, one after another.
 @MainActor func simulate(
   _ plan: LaunchPlan, on device: inout TestDevice, target: Target = .sm90a, seed: UInt64 = 0,
@@ -40,16 +53,25 @@ import Testing
       case .tensorMap: throw UnexpectedTensorMap()
       }
     }
-    let ir = try KernelCache.shared.ir(launch.kernel, target)
+    let hook = SimulationHook.current
+    var ir = try KernelCache.shared.ir(launch.kernel, target)
+    if let hook { ir = hook.change(ir) }
     #expect(
       ir.parameters.count == arguments.count, "\(launch.kernel.symbol)",
       sourceLocation: sourceLocation)
     let report = Simulator(
-      ir, options: SimulationOptions(seed: seed, instructionLimit: 1 << 24)
+      ir,
+      options: SimulationOptions(
+        seed: hook?.seed ?? seed, instructionLimit: 1 << 24,
+        overlapsPredecessor: hook != nil && target >= .sm90a)
     ).run(
       grid: GridSize(launch.grid.x, launch.grid.y, launch.grid.z), arguments: arguments,
       memory: &device.memory)
-    #expect(report.errors == [], "\(launch.kernel.symbol)", sourceLocation: sourceLocation)
+    if let hook {
+      hook.note(report.errors)
+    } else {
+      #expect(report.errors == [], "\(launch.kernel.symbol)", sourceLocation: sourceLocation)
+    }
   }
 }
 

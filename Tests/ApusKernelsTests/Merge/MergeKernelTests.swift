@@ -208,6 +208,20 @@ import Testing
     }
   }
 
+  /// A merge whose output is an input, of several heads in a warp, for tests of mutants.
+  static func runInPlace(target: Target) throws {
+    let c = Case(kind: .inPlace, rows: 3, heads: 4, dim: 64, seed: 3)
+    let tests = MergeKernelTests()
+    tests.compare(c, try tests.run(c, target: target))
+  }
+
+  /// A merge of several states, for tests of mutants.
+  static func runMany(target: Target) throws {
+    let c = Case(kind: .many, rows: 3, states: 3, heads: 2, dim: 64, seed: 3)
+    let tests = MergeKernelTests()
+    tests.compare(c, try tests.run(c, target: target))
+  }
+
   @Test func `swapping two states changes no bit`() throws {
     for convention in [LSEConvention.base2, .natural] {
       let c = Case(kind: .two, rows: 40, heads: 3, dim: 16, convention: convention, seed: 5)

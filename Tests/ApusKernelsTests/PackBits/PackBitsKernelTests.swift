@@ -30,6 +30,11 @@ import Testing
     #expect(Array(packed.storage) == wanted, "\(lengths), lead \(lead), \(order), seed \(seed)")
   }
 
+  /// A few segments, for tests of mutants.
+  static func runSome() throws {
+    try PackBitsKernelTests().check([0, 3, 16, 5], lead: 1, .little, seed: 3)
+  }
+
   @Test(arguments: BitOrder.allCases)
   func `segments of every length are packed as the definition says`(_ order: BitOrder) throws {
     for (index, lengths) in [

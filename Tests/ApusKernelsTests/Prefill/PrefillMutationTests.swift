@@ -30,7 +30,7 @@ import Testing
   }
 
   /// Mutants that may survive, as operation, change and file: how many, and why.
-  static let harmless: [String: (limit: Int, reason: String)] = [
+  static let harmless: Mutations.Harmless = [
     "bar.sync removed PrefillKernel.swift": (
       1, "in a cluster its barrier follows, which does the same"
     ),
@@ -46,9 +46,6 @@ import Testing
     ),
     "mbarrier.wait removed Producer.swift": (
       1, "a tile's first K: its stage was freed before the queries or the V last waited for"
-    ),
-    "barrier.cluster.wait removed PrefillKernel.swift": (
-      1, "not harmless on a GPU: the memory of a block that has ended is gone"
     ),
   ]
 
@@ -68,17 +65,8 @@ import Testing
       }
       return MutationRun.Result(errors: [], isCorrect: true)
     }
-    for mutation in run.wrongResults { Issue.record("wrong results unnoticed: \(mutation)") }
-    var counts: [String: Int] = [:]
-    for mutation in run.survivors {
-      let file = "\(mutation.location)".split(separator: "/").last?.split(separator: ":").first
-      let name = "\(mutation.operation) \(mutation.change) \(file ?? "")"
-      counts[name, default: 0] += 1
-      let limit = Self.harmless[name]?.limit ?? 0
-      #expect(counts[name, default: 0] <= limit, "survivor: \(mutation)")
-    }
-    print("\(configuration): \(run.count) mutants, \(run.survivors.count) survivors")
-    #expect(run.count > 100)
+    Mutations.expectNoticed(
+      run, of: "\(configuration)", least: 100, harmless: Self.harmless)
     #expect(20 * run.survivors.count <= run.count)
   }
 }

@@ -26,6 +26,14 @@ import Testing
     var seed: UInt64 = 1
   }
 
+  /// A rotation in place, for tests of mutants.
+  static func runInPlace(target: Target) throws {
+    var value = Case()
+    value.isInPlace = true
+    value.target = target
+    try RotaryKernelTests().check(value)
+  }
+
   @discardableResult private func check(_ c: Case) throws -> LaunchPlan {
     var random = SplitMix64(seed: c.seed)
     let pad = c.isPadded ? 3 : 0

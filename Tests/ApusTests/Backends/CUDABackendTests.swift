@@ -15,7 +15,7 @@ import Testing
   /// Those of operators whose host lists travel with the call.
   static let staging = quiet.union([
     "cuStreamIsCapturing", "cuEventQuery", "cuStreamWaitEvent", "cuMemcpyHtoDAsync",
-    "cuEventRecord",
+    "cuEventRecord", "cuThreadExchangeStreamCaptureMode",
   ])
 
   /// Two merged states of ones with equal weights.

@@ -29,7 +29,7 @@ final class SimulatedDriver: Sendable {
     configure(&configuration)
     fake = FakeDriver(configuration, injection: injection)
     launcher = try CUDALauncher(
-      driver: Driver(table: fake.table), options: options
+      driver: Driver(table: fake.table), options: options, planChunkByteCount: 1
     ) { kernel, target in kernels.add(kernel, target) }
   }
 

@@ -59,6 +59,41 @@ import Testing
     #expect(machine.fake.calls.contains("cuTensorMapEncodeTiled"))
   }
 
+  @Test(arguments: [(1, 64, 300), (130, 64, 130), (3, 24, 40)])
+  func `K and V whose tokens or heads share one row are read as such`(
+    _ queries: Int, _ dim: Int, _ keys: Int
+  ) throws {
+    let machine = try SimulatedDriver()
+    let backend = StagedBackend(machine.backend)
+    let shape = AttentionShape(qoHeadCount: 2, kvHeadCount: 2, headDimQK: dim)
+    let planned = try SinglePrefill.plan(
+      shape: shape, types: AttentionTypes(q: .bf16), qoLength: queries, kvLength: keys,
+      on: backend)
+    let q = try Tensor(
+      (0..<queries * 2 * dim).map { Float($0 % 17) / 16 - 0.5 }, .bf16, shape: [queries, 2, dim])
+    let row = try Tensor((0..<2 * dim).map { Float($0 % 31) / 8 }, .bf16, shape: [2, dim])
+    let o = try Tensor(zeros: .bf16, shape: [queries, 2, dim])
+    // Every token is the same row: o is that row, whatever the scores are.
+    func shared(_ strides: [Int]) -> TensorView {
+      TensorView(
+        address: row.view.address, byteCount: row.view.byteCount, scalarType: .bf16,
+        shape: [keys, 2, dim], strides: strides)
+    }
+    for strides in [[0, dim, 1], [0, 0, 1]] {
+      let view = shared(strides)
+      try planned.run(
+        AttentionArguments(q: .packed(q.view), kv: .separate(k: view, v: view), o: o.view))
+      let expected = (0..<queries).flatMap { _ in
+        (0..<2).flatMap { head in
+          (0..<dim).map { row.values[head * strides[1] + $0] }
+        }
+      }
+      #expect(o.values == expected)
+    }
+    #expect(machine.errors.isEmpty)
+    withExtendedLifetime(row) {}
+  }
+
   @Test func `a planned run on a stream neither allocates nor waits nor reads back`() throws {
     let machine = try SimulatedDriver()
     let launcher = machine.launcher

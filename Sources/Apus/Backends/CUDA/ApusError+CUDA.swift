@@ -7,6 +7,12 @@ extension ApusError {
   package init(_ error: CUDAError, operation: String) {
     let place = error.kernel.map { "\(operation)(\($0))" } ?? operation
     switch error.kind {
+    case .argument(let violations) where error.operation == "Stream.init":
+      // The stream is the caller's.
+      self = .argument(
+        ArgumentError(
+          operation: operation, violations.first?.requirement ?? "the stream must be usable",
+          found: violations.first?.found ?? "\(error)"))
     case .argument:
       self = .bug(InternalError(operation: place, detail: error.description))
     case .driverMissing:

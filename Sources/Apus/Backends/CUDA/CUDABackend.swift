@@ -14,13 +14,13 @@ internal import ApusKernels
 /// only enqueue. Tensors that the planned kernels cannot take (rows that are not aligned) go to the
 /// general kernels, which that first run compiles.
 ///
-/// A captured run of an operator without a plan keeps the lists (positions, pages) of its capture, and
-/// one back end has room for sixteen such lists. Runs of one plan must follow each other: they share
-/// counters in the plan's memory. A plan must outlive the runs and graphs that use it.
+/// A captured call of an operator without a plan copies its lists (positions, pages) from a block that
+/// the graph owns: any number of calls may be captured, and the blocks come back when their graphs go.
 ///
-/// Any number of threads may use one back end. Its value may be copied: copies share compiled kernels.
-/// Runs of one plan must be ordered among themselves (by one stream, or events): decode counts in the
-/// plan's lists, and runs without a workspace of the caller share the plan's.
+/// Any number of threads may use one back end, also while others capture streams in any mode. Its value
+/// may be copied: copies share compiled kernels. Runs of one plan may overlap if each has a workspace of
+/// its own; runs without one share the plan's, and must be ordered by one stream or by events. A plan
+/// may go while its work is in flight, but must outlive the graphs that captured it.
 public struct CUDABackend: RoutedBackend {
   /// What runs the kernels.
   package let launcher: CUDALauncher
@@ -64,14 +64,32 @@ public struct CUDABackend: RoutedBackend {
   /// - Throws: the first failure: `.environment` naming the kernel where the driver refuses it or
   ///   makes wrong code of it, `.unsupported` and `.argument` as `plan` does.
   public func warmUp(for problems: [AttentionProblem]) throws(ApusError) {
+    for report in try warmUpReports(for: problems, and: []) {
+      if case .failed(let error) = report.outcome { throw error }
+    }
+  }
+
+  /// Compiles what calls of operators without plans need, as `warmUp(for:)` does for planned ones:
+  /// before a stream capture, for example. The tensors are looked at and not touched.
+  ///
+  /// - Throws: as `warmUp(for:)`, and what the calls themselves would refuse.
+  public func warmUp(for calls: [PlanlessCall]) throws(ApusError) {
+    for report in try warmUpReports(for: [], and: calls) {
+      if case .failed(let error) = report.outcome { throw error }
+    }
+  }
+
+  /// Warms up and says what became of each kernel.
+  package func warmUpReports(
+    for problems: [AttentionProblem], and calls: [PlanlessCall]
+  ) throws(ApusError) -> [KernelWarmUp] {
     let operation = "CUDABackend.warmUp"
     var kernels: [any ShippedKernel] = []
     for problem in problems {
       kernels += try engine.kernels(for: problem, operation: operation)
     }
-    for report in launcher.warmUp(kernels, operation: operation) {
-      if case .failed(let error) = report.outcome { throw error }
-    }
+    for call in calls { kernels += try engine.kernels(for: call) }
+    return launcher.warmUp(kernels, operation: operation)
   }
 
   /// The families of kernels that compute a problem, the fastest first.
@@ -116,5 +134,25 @@ public struct CUDABackend: RoutedBackend {
     _ arguments: PackBitsArguments, on stream: ExecutionStream
   ) throws(ApusError) {
     try engine.packBits(arguments, on: stream)
+  }
+}
+
+extension CUDABackend: CompilingBackend {
+  /// A back end that makes this one's choices for host operands and launches nothing.
+  package func probe() -> ProbeBackend {
+    ProbeBackend(
+      target: launcher.target, multiprocessorCount: launcher.multiprocessorCount, name: name)
+  }
+
+  /// Compiles one kernel if it is not compiled yet.
+  package func prepare(_ kernel: KernelKey) throws(ApusError) {
+    _ = try launcher.compiled(kernel.kernel, operation: "CUDABackend.prepare")
+  }
+
+  /// The length of the kernel's PTX; 0 for one that cannot be printed, which `prepare` reports.
+  package func compilationWeight(of kernel: KernelKey) -> Int {
+    let printed = try? CUDALauncher.print(
+      kernel.kernel, target: launcher.target, operation: "CUDABackend.prepare")
+    return printed?.ptx.utf8.count ?? 0
   }
 }

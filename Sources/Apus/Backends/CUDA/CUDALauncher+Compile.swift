@@ -4,6 +4,7 @@ internal import ApusDSL
 package import ApusIR
 package import ApusKernels
 internal import ApusPTX
+internal import ApusThreads
 internal import Logging
 
 extension CUDALauncher {
@@ -26,31 +27,56 @@ extension CUDALauncher {
     let start = ContinuousClock.now
     let (ir, ptx) = try Self.print(kernel, target: target, operation: operation)
     willCompile?(kernel, target)
-    let module: LoadedModule
-    if jit == JITOptions(), let packed = packed(symbol, ptx) {
-      module = packed
-    } else {
-      try requireDriver(for: ir, operation: "\(operation)(\(symbol))")
-      module = try wrappingDriver(operation) { () throws(CUDAError) in
-        try LoadedModule(.ptx(ptx), name: symbol, options: jit, in: context)
-      }
-    }
+    let known = jit == JITOptions() ? packed(symbol, ptx) : nil
+    if known == nil { try requireDriver(for: ir, operation: "\(operation)(\(symbol))") }
     let function = try wrappingDriver(operation) { () throws(CUDAError) -> Function in
-      let function = try module.function(symbol)
-      if ir.sharedByteCount > device.properties.sharedBytesPerBlock {
-        try function.setMaxDynamicShared(byteCount: ir.sharedByteCount)
+      // Loading may wait for the device, which captures of other threads forbid.
+      try context.relaxingCaptures(operation) { () throws(CUDAError) -> Function in
+        if let known { return try prepared(known.function(symbol), ir) }
+        let module = try LoadedModule(.ptx(ptx), name: symbol, options: jit, in: context)
+        return try prepared(module.function(symbol), ir)
       }
-      if ir.launch.clusterSize > LaunchConfiguration.portableClusterSize {
-        try function.allowNonPortableClusters()
-      }
-      return function
     }
+    try requireRoom(for: function, ir, operation: "\(operation)(\(symbol))")
+    made.withLock { $0[symbol] = KernelKey(kernel) }
     let elapsed = (ContinuousClock.now - start).components
     return CompiledKernel(
       function: function, bounds: ir.launch, sharedByteCount: ir.sharedByteCount,
       parameters: ir.parameters,
       nanoseconds: UInt64(elapsed.seconds) * 1_000_000_000
         + UInt64(elapsed.attoseconds / 1_000_000_000))
+  }
+
+  /// The function, allowed what its launches need.
+  private func prepared(_ function: Function, _ ir: KernelIR) throws(CUDAError) -> Function {
+    if ir.sharedByteCount > device.properties.sharedBytesPerBlock {
+      try function.setMaxDynamicShared(byteCount: ir.sharedByteCount)
+    }
+    if ir.launch.clusterSize > LaunchConfiguration.portableClusterSize {
+      try function.allowNonPortableClusters()
+    }
+    return function
+  }
+
+  /// Asks the driver whether a cluster of more than 8 blocks finds room: a part of a GPU (MIG) or one
+  /// with fewer multiprocessors in its groups may have none.
+  private func requireRoom(
+    for function: Function, _ ir: KernelIR, operation: String
+  ) throws(ApusError) {
+    let size = ir.launch.clusterSize
+    guard size > LaunchConfiguration.portableClusterSize else { return }
+    let clusters = try wrappingDriver(operation) { () throws(CUDAError) in
+      try function.maxActiveClusters(
+        LaunchConfiguration(
+          grid: Dim3(size), block: Dim3(ir.launch.threads),
+          dynamicSharedByteCount: ir.sharedByteCount, cluster: Dim3(size)))
+    }
+    if clusters > 0 { return }
+    limitClusters(to: LaunchConfiguration.portableClusterSize)
+    throw .unsupported(
+      UnsupportedError(
+        operation: operation, backend: name, requested: "a cluster of \(size) blocks",
+        supported: "clusters of \(LaunchConfiguration.portableClusterSize) blocks on this device"))
   }
 
   /// The module of the first pack that holds the kernel as this version prints it. A pack that is
@@ -61,7 +87,9 @@ extension CUDALauncher {
     for pack in packs {
       do {
         guard let code = try pack.code(of: symbol, target: target, ptx: digest) else { continue }
-        return try LoadedModule(.binary(code), name: symbol, in: context)
+        return try context.relaxingCaptures("CubinPack") { () throws(CUDAError) in
+          try LoadedModule(.binary(code), name: symbol, in: context)
+        }
       } catch {
         options.logger.warning(
           "code of a pack was not used: \(error)", metadata: ["kernel": "\(symbol)"])
@@ -79,6 +107,13 @@ extension CUDALauncher {
         operation: operation, code: 0,
         text: "the driver compiles PTX up to \(newest) and the kernel needs PTX \(needed)",
         remedy: "Update the NVIDIA driver to \(release) or newer."))
+  }
+
+  /// The SHA-256 of the PTX of a kernel that was compiled here; nil for any other symbol.
+  package func ptxDigest(of symbol: String) throws(ApusError) -> SHA256Digest? {
+    guard let key = made.withLock({ $0[symbol] }) else { return nil }
+    let ptx = try Self.print(key.kernel, target: target, operation: "CUDALauncher.ptxDigest").ptx
+    return SHA256Digest(of: Array(ptx.utf8))
   }
 
   /// IR and PTX of a kernel for a target.

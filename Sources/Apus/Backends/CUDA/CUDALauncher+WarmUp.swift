@@ -83,32 +83,41 @@ extension CUDALauncher {
   ) throws(ApusError) -> [String] {
     let sample = kernel.sample(seed: 1)
     var contents = sample.buffers.map(\.bytes)
-    var bug: InternalError?
-    try wrappingDriver(operation) { () throws(CUDAError) in
-      let stream = try Stream(in: context)
-      var memory: [CUDAAllocation] = []
-      for buffer in sample.buffers {
-        let allocation = try CUDAAllocation(byteCount: buffer.bytes.count, in: context)
-        try context.copy(
-          buffer.bytes, to: DeviceView(address: allocation.address, byteCount: buffer.bytes.count))
-        memory.append(allocation)
-      }
-      for launch in sample.launches(memory.map(\.address)) where launch.grid.blockCount > 0 {
-        switch try compiled.packed(launch, lists: 0, workspace: 0, in: context) {
-        case .success(let packed): try packed.enqueue(on: stream)
-        case .failure(let found):
-          bug = found
-          return
-        }
-      }
-      try stream.synchronize()
-      for (index, allocation) in memory.enumerated() {
-        let view = DeviceView(address: allocation.address, byteCount: allocation.byteCount)
-        try context.copy(from: view, to: &contents[index])
+    let failure = try wrappingDriver(operation) { () throws(CUDAError) in
+      try context.relaxingCaptures(operation) { () throws(CUDAError) in
+        try run(sample, compiled, &contents)
       }
     }
-    if let bug { throw .bug(InternalError(operation: operation, detail: bug.detail)) }
+    if let failure {
+      throw .bug(InternalError(operation: operation, detail: failure.detail))
+    }
     return sample.check(contents)
+  }
+
+  /// Runs a sample; what is wrong with its launches, if something is.
+  private func run(
+    _ sample: KernelSample, _ compiled: CompiledKernel, _ contents: inout [[UInt8]]
+  ) throws(CUDAError) -> InternalError? {
+    let stream = try Stream(in: context)
+    var memory: [CUDAAllocation] = []
+    for buffer in sample.buffers {
+      let allocation = try planMemory.allocate(byteCount: buffer.bytes.count)
+      try context.copy(
+        buffer.bytes, to: DeviceView(address: allocation.address, byteCount: buffer.bytes.count))
+      memory.append(allocation)
+    }
+    let sequence = LaunchSequence(in: context)
+    for launch in sample.launches(memory.map(\.address)) where launch.grid.blockCount > 0 {
+      let bug = try compiled.add(launch, lists: 0, workspace: 0, to: sequence, in: context)
+      if let bug { return bug }
+    }
+    try sequence.enqueue(on: stream.handle)
+    try stream.synchronize()
+    for (index, allocation) in memory.enumerated() {
+      let view = DeviceView(address: allocation.address, byteCount: allocation.byteCount)
+      try context.copy(from: view, to: &contents[index])
+    }
+    return nil
   }
 }
 

@@ -4,6 +4,8 @@ internal import ApusDSL
 package import ApusIR
 package import ApusKernels
 internal import ApusPTX
+internal import ApusThreads
+internal import Synchronization
 
 /// Runs kernels on one CUDA device through the NVIDIA driver.
 ///
@@ -25,23 +27,32 @@ package final class CUDALauncher: DeviceRuntime {
   let packs: [CubinPack]
   let willCompile: (@Sendable (any ShippedKernel, Target) -> Void)?
   private let ownStream: Stream
+  /// Kernels that were compiled, by symbol.
+  let made = Lock<[String: KernelKey]>([:])
   private let staging: StagingRing
+  let planMemory: PlanMemory
+  /// Blocks of the largest cluster that is not known to be refused.
+  private let clusterLimit = Atomic(16)
 
   /// `cuda:0`.
   package var name: String { "cuda:\(device.ordinal)" }
   /// Memory of the device.
   package var memory: MemorySpace { .cuda(device: device.ordinal) }
+  /// Blocks of the largest cluster that the device can run, as far as it was asked.
+  package var largestCluster: Int { clusterLimit.load(ordering: .relaxed) }
   /// Streaming multiprocessors of the device.
   package var multiprocessorCount: Int { device.properties.multiprocessorCount }
 
   /// A launcher for a device.
   ///
-  /// - Parameter willCompile: hears of each kernel before it goes to the driver.
+  /// - Parameters:
+  ///   - planChunkByteCount: what plans' memory is taken from the driver in.
+  ///   - willCompile: hears of each kernel before it goes to the driver.
   /// - Throws: `ApusError.environment` in the driver's words when there is no driver, none new
   ///   enough, or no such device; `.unsupported` for a GPU older than sm_80.
   package init(
     device ordinal: Int = 0, driver: Driver? = nil, options: CUDAOptions = CUDAOptions(),
-    operation: String = "CUDABackend.init",
+    operation: String = "CUDABackend.init", planChunkByteCount: Int = 32 << 20,
     willCompile: (@Sendable (any ShippedKernel, Target) -> Void)? = nil
   ) throws(ApusError) {
     self.willCompile = willCompile
@@ -90,6 +101,7 @@ package final class CUDALauncher: DeviceRuntime {
     self.log = log
     ownStream = stream
     self.staging = staging
+    planMemory = PlanMemory(context, chunkByteCount: planChunkByteCount)
   }
 
   // MARK: - Memory
@@ -99,23 +111,36 @@ package final class CUDALauncher: DeviceRuntime {
     byteCount: Int, operation: String
   ) throws(ApusError) -> any DeviceAllocation {
     try wrappingDriver(operation) { () throws(CUDAError) in
-      try CUDAAllocation(byteCount: byteCount, in: context)
+      try planMemory.allocate(byteCount: byteCount)
     }
   }
 
   /// Device memory with contents. Waits for the copy alone: it has a stream of its own.
   package func upload(
-    _ bytes: [UInt8], operation: String
+    _ bytes: ArraySlice<UInt8>, zeroCount: Int, operation: String
   ) throws(ApusError) -> any DeviceAllocation {
     try wrappingDriver(operation) { () throws(CUDAError) in
-      let memory = try CUDAAllocation(byteCount: bytes.count, in: context)
-      if bytes.isEmpty { return memory }
-      let view = DeviceView(address: memory.address, byteCount: bytes.count)
-      try ownStream.copy(bytes, to: view)
-      try ownStream.synchronize()
+      let memory = try planMemory.allocate(byteCount: bytes.count + zeroCount)
+      if memory.byteCount == 0 { return memory }
+      let whole = DeviceView(address: memory.address, byteCount: memory.byteCount)
+      try context.relaxingCaptures(operation) { () throws(CUDAError) in
+        let zeros = try whole.slice(at: bytes.count, byteCount: zeroCount)
+        try ownStream.fill(zeros, byte: 0)
+        let copied: Result<Void, CUDAError> = bytes.withUnsafeBytes { source in
+          Result { () throws(CUDAError) in
+            try ownStream.copy(
+              from: source, to: DeviceView(address: memory.address, byteCount: bytes.count))
+          }
+        }
+        try copied.get()
+        try ownStream.synchronize()
+      }
       return memory
     }
   }
+
+  /// Learns that clusters above a size find no room.
+  func limitClusters(to size: Int) { _ = clusterLimit.min(size, ordering: .relaxed) }
 
   /// The stream to enqueue on.
   package func stream(_ stream: ExecutionStream) throws(CUDAError) -> Stream {
@@ -123,6 +148,17 @@ package final class CUDALauncher: DeviceRuntime {
     case .synchronous: ownStream
     case .device(let handle): try Stream(borrowing: handle, in: context)
     }
+  }
+
+  /// Runs launches on the launcher's own stream and waits for them.
+  func runAndWait(_ launches: LaunchSequence, _ operation: String) throws(CUDAError) {
+    try launches.enqueue(on: ownStream.handle)
+    try wait(for: ownStream, operation)
+  }
+
+  /// Waits for a stream that no capture uses.
+  func wait(for stream: Stream, _ operation: String) throws(CUDAError) {
+    try context.relaxingCaptures(operation) { () throws(CUDAError) in try stream.synchronize() }
   }
 
   // MARK: - Launches
@@ -167,7 +203,7 @@ package final class CUDALauncher: DeviceRuntime {
           }
           try staging.finish(lists, on: queue)
         }
-        if stream == .synchronous { try queue.synchronize() }
+        if stream == .synchronous { try wait(for: queue, operation) }
       }
     }
     if let bug { throw .bug(InternalError(operation: operation, detail: bug.detail)) }
@@ -181,7 +217,7 @@ package final class CUDALauncher: DeviceRuntime {
     let kernels = try compiled(batch, operation: operation)
     let context = context
     let packed = try wrappingDriver(operation) {
-      () throws(CUDAError) -> Result<[PackedLaunch], InternalError> in
+      () throws(CUDAError) -> Result<LaunchSequence, InternalError> in
       try pack(batch, kernels, lists: memory.address, in: context)
     }
     switch packed {
@@ -204,17 +240,14 @@ package final class CUDALauncher: DeviceRuntime {
 
   private func pack(
     _ batch: LaunchBatch, _ kernels: [CompiledKernel], lists: UInt64, in context: Context
-  ) throws(CUDAError) -> Result<[PackedLaunch], InternalError> {
-    var packed: [PackedLaunch] = []
+  ) throws(CUDAError) -> Result<LaunchSequence, InternalError> {
+    let sequence = LaunchSequence(in: context)
     for (launch, kernel) in zip(batch.launches, kernels) where launch.grid.blockCount > 0 {
-      let made = try kernel.packed(
-        launch, lists: lists, workspace: batch.workspace, in: context)
-      switch made {
-      case .success(let launch): packed.append(launch)
-      case .failure(let bug): return .failure(bug)
-      }
+      let bug = try kernel.add(
+        launch, lists: lists, workspace: batch.workspace, to: sequence, in: context)
+      if let bug { return .failure(bug) }
     }
-    return .success(packed)
+    return .success(sequence)
   }
 
   /// Enqueues every launch, or none and returns what is wrong with one that does not fit its kernel.
@@ -223,8 +256,8 @@ package final class CUDALauncher: DeviceRuntime {
   ) throws(CUDAError) -> InternalError? {
     switch try pack(batch, kernels, lists: lists, in: stream.context) {
     case .failure(let bug): return bug
-    case .success(let packed):
-      for launch in packed { try launch.enqueue(on: stream) }
+    case .success(let sequence):
+      try sequence.enqueue(on: stream.handle)
       return nil
     }
   }
@@ -254,34 +287,21 @@ extension Target {
   }
 }
 
-/// Device memory of a plan or back end.
-final class CUDAAllocation: DeviceAllocation {
-  private let buffer: DeviceBuffer
-
-  init(byteCount: Int, in context: Context) throws(CUDAError) {
-    buffer = try DeviceBuffer(byteCount: byteCount, in: context)
-  }
-
-  var address: UInt64 { buffer.address }
-  var byteCount: Int { buffer.byteCount }
-}
-
 /// The encoded launches of a plan for one set of tensors.
 final class CUDAPackedLaunches: PackedLaunches {
-  private let launches: [PackedLaunch]
+  private let launches: LaunchSequence
   private let launcher: CUDALauncher
 
-  init(_ launches: [PackedLaunch], on launcher: CUDALauncher) {
+  init(_ launches: LaunchSequence, on launcher: CUDALauncher) {
     self.launches = launches
     self.launcher = launcher
   }
 
   func run(on stream: ExecutionStream, operation: String) throws(ApusError) {
     do throws(CUDAError) {
-      try launcher.context.withCurrent(operation) { () throws(CUDAError) in
-        let queue = try launcher.stream(stream)
-        for launch in launches { try launch.enqueue(on: queue) }
-        if stream == .synchronous { try queue.synchronize() }
+      switch stream {
+      case .device(let handle): try launches.enqueue(on: handle)
+      case .synchronous: try launcher.runAndWait(launches, operation)
       }
     } catch {
       throw ApusError(error, operation: operation)

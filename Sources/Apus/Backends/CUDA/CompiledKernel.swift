@@ -16,12 +16,13 @@ package struct CompiledKernel: Sendable {
   /// Nanoseconds that printing and loading took.
   package let nanoseconds: UInt64
 
-  /// A launch with its arguments encoded.
+  /// Adds a launch with its arguments encoded to a sequence.
   ///
   /// - Returns: what is wrong with the launch's values, if something is.
-  func packed(
-    _ launch: KernelLaunch, lists: UInt64, workspace: UInt64, in context: Context
-  ) throws(CUDAError) -> Result<PackedLaunch, InternalError> {
+  func add(
+    _ launch: KernelLaunch, lists: UInt64, workspace: UInt64, to sequence: LaunchSequence,
+    in context: Context
+  ) throws(CUDAError) -> InternalError? {
     guard launch.values.count == parameters.count else {
       return mismatch("\(parameters.count) parameters must have values", "\(launch.values.count)")
     }
@@ -52,38 +53,15 @@ package struct CompiledKernel: Sendable {
       dynamicSharedByteCount: sharedByteCount,
       cluster: isClustered ? Dim3(bounds.clusterSize) : nil,
       overlapsPredecessor: launch.overlapsPredecessor)
-    return .success(PackedLaunch(function, configuration, arguments))
+    try sequence.append(LaunchSequence.Launch(function, configuration, arguments))
+    return nil
   }
 
   private func mismatch(
     _ requirement: String, _ found: String
-  ) -> Result<PackedLaunch, InternalError> {
-    .failure(
-      InternalError(
-        operation: "", detail: "kernel \(function.name): \(requirement); got \(found)"))
-  }
-}
-
-/// One launch, ready for the driver.
-///
-/// `@unchecked Sendable`: the arguments are never changed after `init`, and launches only read them.
-final class PackedLaunch: @unchecked Sendable {
-  private let function: Function
-  private let configuration: LaunchConfiguration
-  private let arguments: KernelArguments
-
-  init(
-    _ function: Function, _ configuration: LaunchConfiguration,
-    _ arguments: consuming KernelArguments
-  ) {
-    self.function = function
-    self.configuration = configuration
-    self.arguments = arguments
-  }
-
-  /// Enqueues it.
-  func enqueue(on stream: Stream) throws(CUDAError) {
-    try function.launch(configuration, arguments, on: stream)
+  ) -> InternalError {
+    InternalError(
+      operation: "", detail: "kernel \(function.name): \(requirement); got \(found)")
   }
 }
 

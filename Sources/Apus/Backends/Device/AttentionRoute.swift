@@ -8,10 +8,16 @@ package struct AttentionRoute: Sendable {
     var text: String
   }
 
-  /// What may run, for compilation and for descriptions.
+  /// What runs with tensors of the usual kind: compiled when a problem is planned.
   var kernels: [any ShippedKernel]
-  /// Lists of the plan. Kernels may keep counters there, which are 0 between runs.
+  /// What runs with other tensors, such as an lse, need: compiled by a warm-up, or by the first such
+  /// run, so that first calls wait for one kernel alone.
+  var laterKernels: [any ShippedKernel] = []
+  /// Lists of the plan.
   var metadata: [UInt8]
+  /// Where in `metadata` counters begin, which kernels return to 0: runs that may overlap have
+  /// counters of their own. Nil for none.
+  var counterOffset: Int?
   /// Bytes of workspace.
   var workspaceByteCount: Int
   /// The launches of one run with validated tensors.

@@ -1,7 +1,6 @@
 internal import ApusCore
 internal import ApusIR
 internal import ApusKernels
-internal import Synchronization
 
 extension AttentionRoute.Family {
   /// Dense prefill: attention of equal lengths on Hopper.
@@ -27,36 +26,21 @@ extension AttentionRoute.Family {
       DensePrefill.choose(problem, writesLSE: $0, multiprocessorCount: processors).configuration
     }
     guard let plain = choices[0], let full = choices[1] else { return nil }
-    // Launches of one plan that may be under way at the same time: each has its own tile counter.
-    let counterCount = 32
-    let turns = Turns(count: counterCount)
-    let stride = DensePrefill.workspaceByteCount
     return AttentionRoute(
-      kernels: [PrefillKernel(full), PrefillKernel(plain)],
-      metadata: [UInt8](repeating: 0, count: counterCount * stride), workspaceByteCount: 0
+      kernels: [PrefillKernel(plain)], laterKernels: [PrefillKernel(full)],
+      metadata: [UInt8](repeating: 0, count: DensePrefill.workspaceByteCount), counterOffset: 0,
+      workspaceByteCount: 0
     ) { arguments in
       if let reason = DensePrefill.refusal(of: problem, arguments) {
         return .failure(AttentionRoute.Refusal(text: reason))
       }
       let launch = DensePrefill.launch(
         problem, arguments, configuration: arguments.lse == nil ? plain : full,
-        multiprocessorCount: processors, counter: .metadata(byteOffset: turns.next() * stride))
+        multiprocessorCount: processors, counter: .metadata(byteOffset: 0))
       guard let launch else {
         return .failure(AttentionRoute.Refusal(text: "tensors that dense prefill cannot read"))
       }
       return .success([launch])
     }
-  }
-}
-
-/// Numbers 0 ..< count in turn.
-final class Turns: Sendable {
-  private let count: Int
-  private let taken = Atomic<UInt>(0)
-
-  init(count: Int) { self.count = count }
-
-  func next() -> Int {
-    Int(taken.wrappingAdd(1, ordering: .relaxed).oldValue % UInt(count))
   }
 }

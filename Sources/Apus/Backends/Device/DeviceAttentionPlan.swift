@@ -6,8 +6,8 @@ internal import ApusThreads
 /// An attention plan of a device back end: the chosen kernels, their lists in device memory, and a
 /// workspace for callers that bring none.
 ///
-/// Runs without a workspace of the caller use the plan's own: such runs must follow each other, on
-/// one stream or with `.synchronous`. So must runs of kernels that count in their lists (decode).
+/// Runs with workspaces of their own may overlap. Runs without a workspace of the caller use the
+/// plan's: such runs must follow each other, on one stream or with `.synchronous`.
 ///
 /// Tensors that the chosen kernels cannot take (unaligned rows) go to the next family, which is
 /// planned when that happens first: that one run compiles and allocates.
@@ -17,16 +17,45 @@ final class DeviceAttentionPlan: AttentionPlan {
     let route: AttentionRoute
     let lists: any DeviceAllocation
     let workspace: (any DeviceAllocation)?
+    let counters: RunCounters?
 
     init(
       _ route: AttentionRoute, on runtime: any DeviceRuntime, operation: String
     ) throws(ApusError) {
       try runtime.prepare(route.kernels, operation: operation)
       self.route = route
-      lists = try runtime.upload(route.metadata, operation: operation)
+      let listCount = route.counterOffset ?? route.metadata.count
+      let counterCount = route.metadata.count - listCount
+      // Sets of counters lie behind the lists: one copy and one wait for both.
+      let padding = counterCount > 0 ? (128 - listCount % 128) % 128 : 0
+      lists = try runtime.upload(
+        route.metadata[..<listCount],
+        zeroCount: counterCount > 0 ? padding + RunCounters.firstByteCount(counterCount) : 0,
+        operation: operation)
+      counters =
+        counterCount > 0
+        ? RunCounters(
+          byteCount: counterCount, on: runtime, in: lists, at: listCount + padding) : nil
       workspace =
         route.workspaceByteCount > 0
         ? try runtime.allocate(byteCount: route.workspaceByteCount, operation: operation) : nil
+    }
+
+    /// Launches with the addresses of counters for a workspace, and those counters where they do not
+    /// lie behind the lists.
+    func counted(
+      _ launches: [KernelLaunch], workspace: UInt64?, operation: String
+    ) throws(ApusError) -> (launches: [KernelLaunch], counters: OperandSpan?) {
+      guard let counters, let offset = route.counterOffset else { return (launches, nil) }
+      let span = try counters.set(workspace: workspace, operation: operation)
+      var result = launches
+      for index in result.indices {
+        result[index].values = result[index].values.map {
+          $0.resolvingCounters(from: offset, at: span.address)
+        }
+      }
+      let isBehindLists = span.address &- lists.address < UInt64(lists.byteCount)
+      return (result, isBehindLists ? nil : span)
     }
   }
 
@@ -38,27 +67,62 @@ final class DeviceAttentionPlan: AttentionPlan {
   private let others: [AttentionRoute.Family]
   private let fallbacks = Lock<[AttentionRoute.FamilyName: Placed]>([:])
 
-  /// Tensors of a run and its workspace: equal keys are equal launches.
-  struct RunKey: Hashable, Sendable {
-    var arguments: AttentionArguments
-    var workspace: TensorView?
-  }
-
   /// A run that was validated and encoded.
-  struct PackedRun: Sendable {
-    var launches: any PackedLaunches
-    var symbols: [String]
+  final class PackedRun: Sendable {
+    let arguments: AttentionArguments
+    let workspace: TensorView?
+    let launches: any PackedLaunches
+    let symbols: [String]
+
+    init(
+      _ arguments: AttentionArguments, workspace: TensorView?, launches: any PackedLaunches,
+      symbols: [String]
+    ) {
+      self.arguments = arguments
+      self.workspace = workspace
+      self.launches = launches
+      self.symbols = symbols
+    }
   }
 
   /// Encoded runs that are kept: those of a model's layers over a plan.
   private static let packedLimit = 256
-  private let packed = Lock<[RunKey: PackedRun]>([:])
+  /// By a mix of addresses: hashing whole arguments would cost more than all the rest of a run.
+  private let packed = Lock<[UInt: PackedRun]>([:])
+
+  private static func mix(_ arguments: AttentionArguments, _ workspace: TensorView?) -> UInt {
+    var result = arguments.o.address
+    func add(_ address: UInt) { result = (result &* 0x9E37_79B9_7F4A_7C15) ^ address }
+    switch arguments.q {
+    case .packed(let q): add(q.address)
+    case .split(let nope, let rope):
+      add(nope.address)
+      add(rope.address)
+    }
+    switch arguments.kv {
+    case .separate(let k, let v):
+      add(k.address)
+      add(v.address)
+    case .combined(let kv), .packedLatent(let kv): add(kv.address)
+    case .latent(let ckv, _): add(ckv.address)
+    }
+    add(arguments.lse?.address ?? 0)
+    add(workspace?.address ?? 0)
+    return result
+  }
 
   /// The encoded launches of a run that was made before with the same tensors.
-  func packedRun(_ key: RunKey) -> PackedRun? { packed.withLock { $0[key] } }
+  func packedRun(_ arguments: AttentionArguments, _ workspace: TensorView?) -> PackedRun? {
+    let key = Self.mix(arguments, workspace)
+    guard let known = packed.withLock({ $0[key] }), known.arguments == arguments,
+      known.workspace == workspace
+    else { return nil }
+    return known
+  }
 
   /// Keeps the encoded launches of a validated run.
-  func keep(_ run: PackedRun, for key: RunKey) {
+  func keep(_ run: PackedRun) {
+    let key = Self.mix(run.arguments, run.workspace)
     packed.withLock { packed in
       if packed.count >= Self.packedLimit { packed.removeAll(keepingCapacity: true) }
       packed[key] = run
@@ -71,14 +135,39 @@ final class DeviceAttentionPlan: AttentionPlan {
     _ problem: AttentionProblem, on runtime: any DeviceRuntime, operation: String
   ) throws(ApusError) {
     let families = AttentionRoute.candidates(for: problem, on: runtime)
-    guard let family = families.first, let route = family.make(problem, runtime) else {
+    guard let family = families.first else {
       throw .bug(
-        InternalError(operation: operation, detail: "a supported problem without a route"))
+        InternalError(operation: operation, detail: "a supported problem without a family"))
     }
     self.problem = problem
     backendName = runtime.name
     others = Array(families.dropFirst())
-    first = try Placed(route, on: runtime, operation: operation)
+    first = try Self.place(family, problem, on: runtime, operation: operation)
+  }
+
+  /// A family's route with its memory. A device that refuses the kernel's cluster gets the route for
+  /// smaller ones.
+  private static func place(
+    _ family: AttentionRoute.Family, _ problem: AttentionProblem, on runtime: any DeviceRuntime,
+    operation: String
+  ) throws(ApusError) -> Placed {
+    let largestCluster = runtime.largestCluster
+    do throws(ApusError) {
+      return try Placed(
+        route(family, problem, runtime, operation), on: runtime, operation: operation)
+    } catch {
+      guard runtime.largestCluster < largestCluster else { throw error }
+      return try Placed(
+        route(family, problem, runtime, operation), on: runtime, operation: operation)
+    }
+  }
+
+  private static func route(
+    _ family: AttentionRoute.Family, _ problem: AttentionProblem, _ runtime: any DeviceRuntime,
+    _ operation: String
+  ) throws(ApusError) -> AttentionRoute {
+    if let route = family.make(problem, runtime) { return route }
+    throw .bug(InternalError(operation: operation, detail: "a supported problem without a route"))
   }
 
   /// The launches for a run's tensors, with the route that makes them.
@@ -94,7 +183,7 @@ final class DeviceAttentionPlan: AttentionPlan {
     case .failure(let reason): refusal = reason
     }
     for family in others {
-      guard let placed = try fallback(family, on: runtime, operation: operation) else { continue }
+      let placed = try fallback(family, on: runtime, operation: operation)
       if case .success(let launches) = placed.route.launches(arguments) {
         return .success((launches, placed))
       }
@@ -104,10 +193,9 @@ final class DeviceAttentionPlan: AttentionPlan {
 
   private func fallback(
     _ family: AttentionRoute.Family, on runtime: any DeviceRuntime, operation: String
-  ) throws(ApusError) -> Placed? {
+  ) throws(ApusError) -> Placed {
     if let known = fallbacks.withLock({ $0[family.name] }) { return known }
-    guard let route = family.make(problem, runtime) else { return nil }
-    let placed = try Placed(route, on: runtime, operation: operation)
+    let placed = try Self.place(family, problem, on: runtime, operation: operation)
     // Two threads may both have made one: the first stays, the other is for its own run.
     fallbacks.withLock { if $0[family.name] == nil { $0[family.name] = placed } }
     return placed

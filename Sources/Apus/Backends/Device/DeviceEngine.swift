@@ -47,8 +47,8 @@ struct DeviceEngine: Sendable {
     if let reason = AttentionRoute.refusal(of: problem, on: runtime) {
       throw unsupported(AttentionRoute.Refusal(text: reason), operation)
     }
-    return AttentionRoute.candidates(for: problem, on: runtime).first?.make(problem, runtime)?
-      .kernels ?? []
+    let route = AttentionRoute.candidates(for: problem, on: runtime).first?.make(problem, runtime)
+    return route.map { $0.kernels + $0.laterKernels } ?? []
   }
 
   private func unsupported(_ refusal: AttentionRoute.Refusal, _ operation: String) -> ApusError {
@@ -70,8 +70,7 @@ struct DeviceEngine: Sendable {
           found: plan.backendName))
     }
     // Validation is a function of the plan and these views alone: once is enough.
-    let key = DeviceAttentionPlan.RunKey(arguments: arguments, workspace: workspace)
-    if let known = plan.packedRun(key) {
+    if let known = plan.packedRun(arguments, workspace) {
       try known.launches.run(on: stream, operation: operation)
       if let observer { known.symbols.forEach(observer) }
       return
@@ -93,15 +92,18 @@ struct DeviceEngine: Sendable {
           space = OperandSpan(workspace: own.address, own.byteCount)
         }
       }
+      let (counted, counters) = try placed.counted(
+        launches, workspace: space?.address, operation: operation)
       let batch = LaunchBatch(
-        launches, lists: .resident(placed.lists), workspace: space?.address ?? 0
-      ) { [space] in arguments.spans + (space.map { [$0] } ?? []) }
+        counted, lists: .resident(placed.lists), workspace: space?.address ?? 0
+      ) { [extra = [space, counters].compactMap(\.self)] in arguments.spans + extra }
       guard let packed = try runtime.pack(batch, operation: operation) else {
         return try enqueue(batch, on: stream, operation: operation)
       }
       let run = DeviceAttentionPlan.PackedRun(
-        launches: packed, symbols: launches.map(\.kernel.symbol))
-      plan.keep(run, for: key)
+        arguments, workspace: workspace, launches: packed,
+        symbols: launches.map(\.kernel.symbol))
+      plan.keep(run)
       try packed.run(on: stream, operation: operation)
       if let observer { run.symbols.forEach(observer) }
     }

@@ -48,6 +48,10 @@ package protocol PackedLaunches: AnyObject, Sendable {
 
 /// A launcher with memory: what a device back end is built on.
 package protocol DeviceRuntime: KernelLauncher {
+  /// Blocks of the largest cluster that is not known to be refused; may shrink when a kernel is
+  /// prepared that has a larger one.
+  var largestCluster: Int { get }
+
   /// Encodes a batch whose lists are resident, for any number of runs; nil where that saves nothing.
   func pack(_ batch: LaunchBatch, operation: String) throws(ApusError) -> (any PackedLaunches)?
 
@@ -56,8 +60,10 @@ package protocol DeviceRuntime: KernelLauncher {
     byteCount: Int, operation: String
   ) throws(ApusError) -> any DeviceAllocation
 
-  /// Device memory that holds `bytes` when this returns.
-  func upload(_ bytes: [UInt8], operation: String) throws(ApusError) -> any DeviceAllocation
+  /// Device memory that holds `bytes`, and as many zeros behind them, when this returns.
+  func upload(
+    _ bytes: ArraySlice<UInt8>, zeroCount: Int, operation: String
+  ) throws(ApusError) -> any DeviceAllocation
 
   /// Enqueues a batch on the stream; with `.synchronous`, waits for it.
   func run(
@@ -66,6 +72,16 @@ package protocol DeviceRuntime: KernelLauncher {
 }
 
 extension DeviceRuntime {
+  /// Device memory that holds `bytes` when this returns.
+  package func upload(
+    _ bytes: [UInt8], operation: String
+  ) throws(ApusError) -> any DeviceAllocation {
+    try upload(bytes[...], zeroCount: 0, operation: operation)
+  }
+
+  /// Clusters of any size that a GPU can have.
+  package var largestCluster: Int { 16 }
+
   /// Launches whose arguments are complete: no lists, no workspace.
   package func launch(
     _ launches: [KernelLaunch], on stream: ExecutionStream, operation: String
@@ -75,6 +91,13 @@ extension DeviceRuntime {
 }
 
 extension LaunchValue {
+  /// The value with an address in the place of an offset into the plan's counters, which have left
+  /// the lists.
+  func resolvingCounters(from counterOffset: Int, at address: UInt64) -> LaunchValue {
+    guard case .metadata(let offset) = self, offset >= counterOffset else { return self }
+    return .pointer(address &+ UInt64(offset - counterOffset))
+  }
+
   /// The value with addresses in the place of offsets into lists and workspace.
   func resolved(lists: UInt64, workspace: UInt64) -> LaunchValue {
     switch self {

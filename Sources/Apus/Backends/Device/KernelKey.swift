@@ -1,3 +1,4 @@
+internal import ApusDSL
 package import ApusKernels
 
 /// A kernel as a key of caches: equal configurations are equal keys.
@@ -7,6 +8,9 @@ package struct KernelKey: Hashable, Sendable {
 
   /// The key of a kernel.
   package init(_ kernel: any ShippedKernel) { self.kernel = kernel }
+
+  /// The kernel's symbol.
+  package var symbol: String { kernel.symbol }
 
   /// Equal type and equal configuration.
   package static func == (left: KernelKey, right: KernelKey) -> Bool {

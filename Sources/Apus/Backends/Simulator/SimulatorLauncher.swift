@@ -40,12 +40,14 @@ package final class SimulatorLauncher: DeviceRuntime {
 
   /// Host memory with contents.
   package func upload(
-    _ bytes: [UInt8], operation: String
+    _ bytes: ArraySlice<UInt8>, zeroCount: Int, operation: String
   ) throws(ApusError) -> any DeviceAllocation {
-    let memory = try HostAllocation(byteCount: bytes.count, operation: operation)
+    let memory = try HostAllocation(byteCount: bytes.count + zeroCount, operation: operation)
     bytes.withUnsafeBytes {
       UnsafeMutableRawBufferPointer(start: memory.pointer, count: $0.count).copyMemory(from: $0)
     }
+    UnsafeMutableRawBufferPointer(start: memory.pointer + bytes.count, count: zeroCount)
+      .initializeMemory(as: UInt8.self, repeating: 0)
     return memory
   }
 
