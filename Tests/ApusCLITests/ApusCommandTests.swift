@@ -29,6 +29,8 @@ import Testing
                                   and MLA in every type.
           devices                 CPU instruction sets, cores, caches, measured limits,
                                   and GPUs.
+          warm-up                 Compile a model's kernels on a GPU and test each of
+                                  them.
           bench                   Measure the operators on this machine.
           kernels                 List, print, assemble and simulate the GPU kernels;
                                   no GPU needed.

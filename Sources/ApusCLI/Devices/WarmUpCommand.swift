@@ -43,6 +43,16 @@ struct WarmUpCommand: ParsableCommand {
   @Flag(help: "Leave out the run of each kernel on its own sample.")
   var noSelfTest = false
 
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  /// A kernel's line.
+  struct Row: Codable, Sendable {
+    var kernel: String
+    var milliseconds: Double
+    var outcome: String
+  }
+
   func validate() throws {
     for (name, value) in [
       ("--qo-heads", qoHeads), ("--kv-heads", kvHeads), ("--head-dim", headDim),
@@ -56,7 +66,7 @@ struct WarmUpCommand: ParsableCommand {
     let backend = try CUDABackend(
       device: device, options: CUDAOptions(runsSelfTests: !noSelfTest))
     let reports = try backend.warmUpReports(for: problems, and: calls(memory: backend.memory))
-    var table = TextTable([("kernel", .left), ("ms", .right), ("outcome", .left)])
+    var rows: [Row] = []
     var failure: ApusError?
     for report in reports {
       let outcome: String
@@ -68,9 +78,17 @@ struct WarmUpCommand: ParsableCommand {
         outcome = "failed"
         failure = failure ?? error
       }
-      table.add([report.symbol, Format.fixed(Double(report.nanoseconds) * 1e-6, 1), outcome])
+      rows.append(
+        Row(
+          kernel: report.symbol, milliseconds: Double(report.nanoseconds) * 1e-6, outcome: outcome))
     }
-    print(table.text())
+    if json {
+      try Output.json(rows)
+    } else {
+      var table = TextTable([("kernel", .left), ("ms", .right), ("outcome", .left)])
+      for row in rows { table.add([row.kernel, Format.fixed(row.milliseconds, 1), row.outcome]) }
+      print(table.text())
+    }
     if let failure { throw failure }
   }
 

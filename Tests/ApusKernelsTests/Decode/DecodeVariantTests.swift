@@ -25,7 +25,10 @@ import Testing
     ([0, 1, 17, 200, 40], 8), ([700], 1), ([33, 16, 1100, 5, 64, 48, 80, 2], 8),
   ]
 
-  @Test(arguments: DecodeTuning.all, [0, 1, 2])
+  /// Each change with one of the batches, in turns.
+  private static let turns = DecodeTuning.all.indices.map { $0 % batches.count }
+
+  @Test(arguments: zip(DecodeTuning.all, turns))
   func `every change is right where it fits`(_ tuning: DecodeTuning, _ batch: Int) throws {
     var value = DecodeCase()
     value.tuning = tuning
