@@ -77,6 +77,26 @@ import Testing
     init(_ value: consuming ExecutableGraph) { self.value = value }
   }
 
+  /// The fake runs destructors as a driver does: a call from one would wait for itself.
+  @Test func `a graph may outlive its back end`() throws {
+    func captured() throws -> (Held, FakeDriver) {
+      let machine = try SimulatedDriver()
+      let stream = try Stream(in: machine.launcher.context)
+      let append = try Append(machine.launcher)
+      try machine.backend.append(append.problem, append.arguments, on: .synchronous)
+      return (Held(try append.captured(on: machine, stream)), machine.fake)
+    }
+    var (graph, fake): (Held?, FakeDriver) = try captured()
+    #expect(graph != nil)
+    let calls = fake.calls.count { $0 == "cuMemFreeHost" }
+    graph = nil
+    // The next back end frees what the last one left, be it of this test or of one beside it.
+    _ = try SimulatedDriver()
+    let deadline = ContinuousClock.now + .seconds(10)
+    while fake.calls.count(where: { $0 == "cuMemFreeHost" }) == calls, .now < deadline {}
+    #expect(fake.calls.count { $0 == "cuMemFreeHost" } == calls + 1)
+  }
+
   @Test func `a captured list may be longer than a slot of the ring`() throws {
     let machine = try SimulatedDriver()
     let stream = try Stream(in: machine.launcher.context)

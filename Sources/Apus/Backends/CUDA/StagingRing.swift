@@ -74,8 +74,9 @@ final class StagingRing: Sendable {
     }
   }
 
-  /// A captured list's block, held by the graph. Its end calls no driver: the block waits for another
-  /// capture.
+  /// A captured list's block, held by the graph. Its end is a destructor of the driver's, which must
+  /// not call the driver: the block waits for another capture, and lists of blocks whose ring has gone
+  /// wait in `orphans`.
   private final class Lease: Sendable {
     let block: Block
     private let blocks: Lock<[Block]>
@@ -86,9 +87,23 @@ final class StagingRing: Sendable {
     }
 
     deinit {
-      let block = block
+      let (block, blocks) = (block, blocks)
       blocks.withLock { $0.append(block) }
+      StagingRing.orphans.withLock { $0[ObjectIdentifier(blocks)] = blocks }
     }
+  }
+
+  /// References to lists of blocks that would be the last ones if they ended in a destructor.
+  private static let orphans = Lock<[ObjectIdentifier: Lock<[Block]>]>([:])
+
+  /// Frees blocks whose ring and graphs have gone, on a thread that may call the driver.
+  private static func freeOrphans() {
+    let gone = orphans.withLock { orphans in
+      let all = Array(orphans.values)
+      orphans = [:]
+      return all
+    }
+    withExtendedLifetime(gone) {}
   }
 
   private let context: Context
@@ -116,7 +131,8 @@ final class StagingRing: Sendable {
   /// Allocates all slots, so that no call has to.
   init(_ context: Context) throws(CUDAError) {
     self.context = context
-    let slots = try context.withCurrent("StagingRing.init") { () throws(CUDAError) -> [Slot] in
+    let slots = try context.relaxingCaptures("StagingRing.init") { () throws(CUDAError) -> [Slot] in
+      Self.freeOrphans()
       let block = try Block(byteCount: Self.slotCount * Self.slotByteCount, context)
       var slots: [Slot] = []
       for index in 0..<Self.slotCount { slots.append(try Slot(block, index, context)) }
@@ -124,6 +140,8 @@ final class StagingRing: Sendable {
     }
     free = Lock(slots)
   }
+
+  deinit { Self.freeOrphans() }
 
   /// Enqueues the copy of `bytes` to the device.
   func begin(_ bytes: [UInt8], on stream: Stream) throws(CUDAError) -> Lists {
