@@ -28,7 +28,8 @@
 extern "C" {
 #endif
 
-/* The version of this ABI. It grows when something is added; what exists keeps its meaning. */
+/* The version of this ABI, part of the library's name. Functions and fields are added without raising it:
+ * what exists keeps its meaning, structures state their size. */
 #define APUS_ABI_VERSION 1
 
 /* Zeroes a structure and states its size. */
