@@ -52,7 +52,7 @@ def cpu_rows(newest):
         limit = "the read bandwidth" if work == "decode" else "the arithmetic peak"
         rows.append(
             [
-                f"CPU {work}, {kind}, {len(cells)} shapes",
+                f"CPU {work}, {kind}, {len(cells)} shape{'' if len(cells) == 1 else 's'}",
                 f"{span([share * 100 for share in shares])} % of {limit}",
                 f"{span(ratios, 1)} × PyTorch",
             ]

@@ -148,7 +148,7 @@ class PerformanceTests(unittest.TestCase):
         self.assertNotIn("old", text)
         self.assertIn(performance.CHART, text)
         self.assertIn(
-            "| CPU decode, bf16, 1 shapes | 50 % of the read bandwidth | 8.0 × PyTorch |", text
+            "| CPU decode, bf16, 1 shape | 50 % of the read bandwidth | 8.0 × PyTorch |", text
         )
 
     def test_gpu_charts_show_ours_beside_the_peers(self):
