@@ -34,13 +34,10 @@ def legend(names):
 def decode_chart(report, root):
     """A point per cell: the rate of reading the cache over that of a kernel that only reads, ours and
     the fastest recorded peer's, each over its own run; an empty text without both."""
-    cells, then = gpu.load_peers(root)
-    read = report["limits"].get("readBytesPerSecond")
-    points = []
-    for case in report["cases"]:
-        peer, seconds = gpu.decode_peer(case, cells), gpu.median(case.get("graph"))
-        if peer and read and then and seconds:
-            points.append((case["bytes"], case["bytes"] / seconds / read, peer["tbps"] / then))
+    points = [
+        (cell.case["bytes"], cell.share, cell.peer_share)
+        for cell in gpu.decode_cells(report, root) if cell.ratio
+    ]
     if not points:
         return ""
     low = math.floor(math.log10(min(point[0] for point in points)) * 2) / 2
@@ -82,17 +79,12 @@ def decode_chart(report, root):
 def prefill_chart(report, bridge, root):
     """TFLOP/s of bf16 shapes by the peers' method, with cuDNN of the same run and the best recorded
     peer scaled by cuDNN then and now; an empty text without a bridge."""
-    cells, _ = gpu.load_peers(root)
-    now = {case["name"]: case for case in bridge["cases"]} if bridge else {}
     rows = []
-    for case in report["cases"]:
-        cudnn = now.get(case["tag"])
-        ratio = gpu.prefill_ratio(case, cudnn, cells.get(("prefill", case["tag"], "bf16"), {}))
-        if case["qType"] != "bf16" or not ratio:
-            continue
-        ours = case["flops"] / gpu.median(case["graph"]) * 1e-12
-        theirs = case["flops"] / gpu.median(cudnn["graph"]) * 1e-12
-        rows.append((case["tag"], ours, max(theirs, ours / ratio)))
+    for case, cudnn, _, ratio in gpu.prefill_cells(report, bridge, root):
+        if ratio:
+            ours = case["flops"] / gpu.median(case["graph"]) * 1e-12
+            theirs = case["flops"] / gpu.median(cudnn["graph"]) * 1e-12
+            rows.append((case["tag"], ours, max(theirs, ours / ratio)))
     if not rows:
         return ""
     plot = WIDTH - WIDE_LEFT - 90

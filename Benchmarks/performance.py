@@ -14,6 +14,7 @@ import chart
 import chart_gpu
 import performance_gpu
 import readme
+from roofline import of_limit
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHART = "Documentation/Images/cpu-decode.svg"
@@ -86,16 +87,6 @@ def time_text(seconds):
 def rate_text(value):
     value /= 1e9
     return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
-
-
-def of_limit(work, seconds, limits):
-    """The roofline's least time over the measured one: reading at full bandwidth, or three quarters
-    of the peak of the instruction used."""
-    peak = limits["fmaFlopsPerSecond"]
-    if work.get("usesPairs"):
-        peak = limits.get("dotFlopsPerSecond", peak)
-    least = max(work["bytes"] / limits["readBytesPerSecond"], work["flops"] / (0.75 * peak))
-    return least / seconds
 
 
 def percent(value):

@@ -7,6 +7,7 @@ cuDNN attention of the same shape, for decode a kernel that only reads.
 
 import json
 import math
+from collections import namedtuple
 
 PEERS = "Benchmarks/Peers/h200.jsonl"
 CUDNN = "torch_sdpa_cudnn"
@@ -77,23 +78,41 @@ def prefill_ratio(case, cudnn, cell):
     return median(cudnn["graph"]) / median(case["graph"]) / (then["ms"] / peer["ms"])
 
 
-def decode_ratio(case, peer, read, then):
-    """Our rate over a peer's, both relative to the read-only kernel of their own run."""
-    seconds = median(case.get("graph"))
-    if not (peer and read and then and seconds):
-        return None
-    return (case["bytes"] / seconds / read) / (peer["tbps"] / then)
+PrefillCell = namedtuple("PrefillCell", "case cudnn peer ratio")
+DecodeCell = namedtuple("DecodeCell", "case seconds share peer peer_share ratio")
 
 
-def decode_peer(case, cells):
-    """The fastest recorded peer of a decode cell."""
-    return best(cells.get(("decode", case["tag"], f"q={case['qType']} kv={case['kvType']}"), {}))
+def prefill_cells(report, bridge, root):
+    """Each case with cuDNN of the bridge's run, the best recorded peer, and our rate over its rate."""
+    cells, _ = load_peers(root)
+    now = {case["name"]: case for case in bridge["cases"]} if bridge else {}
+    for case in report["cases"]:
+        cudnn = now.get(case["tag"]) if case["qType"] == "bf16" else None
+        cell = cells.get(("prefill", case["tag"], case["qType"]), {})
+        yield PrefillCell(case, cudnn, best(cell, (CUDNN,)), prefill_ratio(case, cudnn, cell))
+
+
+def decode_cells(report, root):
+    """Each case with its time, the fastest recorded peer, the parts of the read-only kernel's rate
+    that both reach in their own runs, and our part over the peer's."""
+    cells, then = load_peers(root)
+    read = report["limits"].get("readBytesPerSecond")
+    for case in report["cases"]:
+        seconds = median(case.get("graph"))
+        peer = best(cells.get(("decode", case["tag"], decode_types(case)), {}))
+        share = case["bytes"] / seconds / read if seconds and read else None
+        peer_share = peer["tbps"] / then if peer and then else None
+        ratio = share / peer_share if share and peer_share else None
+        yield DecodeCell(case, seconds, share, peer, peer_share, ratio)
+
+
+def decode_types(case):
+    """How the peers' file writes the types of a case."""
+    return f"q={case['qType']} kv={case['kvType']}"
 
 
 def prefill(path, report, root, bridge, table):
     """Dense prefill beside cuDNN of the same run and the best recorded peer."""
-    cells, _ = load_peers(root)
-    now = {case["name"]: case for case in bridge[1]["cases"]} if bridge else {}
     where = bridge[0].relative_to(root).as_posix() if bridge else None
     more = f" cuDNN in the same run: [{where}]({where})." if where else ""
     lines = ["## GPU, dense prefill", ""] + source(path, report, root, more)
@@ -104,12 +123,8 @@ def prefill(path, report, root, bridge, table):
         "",
     ]
     rows, ratios = [], []
-    for case in report["cases"]:
+    for case, cudnn, peer, value in prefill_cells(report, bridge[1] if bridge else None, root):
         flops = case["flops"]
-        cudnn = now.get(case["tag"]) if case["qType"] == "bf16" else None
-        cell = cells.get(("prefill", case["tag"], case["qType"]), {})
-        peer = best(cell, (CUDNN,))
-        value = prefill_ratio(case, cudnn, cell)
         if value:
             ratios.append(value)
         rows.append(
@@ -132,8 +147,6 @@ def prefill(path, report, root, bridge, table):
 
 def decode(path, report, root, table):
     """Decode beside the best recorded peer and the read limit."""
-    cells, then = load_peers(root)
-    read = report["limits"].get("readBytesPerSecond")
     lines = ["## GPU, batch decode", ""] + source(path, report, root)
     lines += [
         "Microseconds a call by the peers' method; *of read* is the time that the read-only kernel "
@@ -142,17 +155,14 @@ def decode(path, report, root, table):
         "",
     ]
     rows, ratios = [], []
-    for case in report["cases"]:
-        seconds = median(case.get("graph"))
-        types = f"q={case['qType']} kv={case['kvType']}"
-        peer = decode_peer(case, cells)
-        value = decode_ratio(case, peer, read, then)
+    for case, seconds, share, peer, _, value in decode_cells(report, root):
         if value:
             ratios.append(value)
         rows.append(
             [
-                f"`{case['tag']} {types}`", micros(seconds), rate(case["bytes"], seconds, 2),
-                f"{case['bytes'] / read / seconds * 100:.0f} %" if read and seconds else "–",
+                f"`{case['tag']} {decode_types(case)}`", micros(seconds),
+                rate(case["bytes"], seconds, 2),
+                f"{share * 100:.0f} %" if share else "–",
                 f"{peer['ms'] * 1e3:.1f} {peer['peer']}" if peer else "–",
                 f"**{value:.2f}**" if value else "–",
             ]

@@ -1,6 +1,7 @@
 """The figures of README.md, between two comments of it."""
 
 import performance_gpu as gpu
+import roofline
 
 PAGE = "README.md"
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
@@ -34,15 +35,12 @@ def cpu_rows(newest):
         for case in report["cases"]:
             if "ratio" not in case:
                 continue
-            work, seconds = case["work"], case["apus"]["medianSeconds"]
-            peak = limits["fmaFlopsPerSecond"]
-            if work.get("usesPairs"):
-                peak = limits.get("dotFlopsPerSecond", peak)
+            work = case["work"]
             decode = case["operator"].endswith("Decode")
             name = ("decode" if decode else "prefill", case["shape"]["kv"])
             share = (
                 case["apus"]["bytesPerSecond"] / limits["readBytesPerSecond"] if decode
-                else case["apus"]["flopsPerSecond"] / peak
+                else case["apus"]["flopsPerSecond"] / roofline.peak(work, limits)
             )
             cells = groups.setdefault(name, {})
             cells[case["name"]] = (share, case["ratio"])
@@ -63,44 +61,33 @@ def cpu_rows(newest):
 def gpu_rows(newest, root):
     """Prefill, decode and cache writes on the GPU beside the best recorded peer."""
     rows = []
-    cells, then = gpu.load_peers(root)
     if ("apus-gpu-bench", "gpu-prefill") in newest:
         report = newest[("apus-gpu-bench", "gpu-prefill")][1]
-        bridge = newest.get(("gpu-bridge", "prefill"))
-        now = {case["name"]: case for case in bridge[1]["cases"]} if bridge else {}
-        rates, ratios = [], []
-        for case in report["cases"]:
-            cudnn = now.get(case["tag"]) if case["qType"] == "bf16" else None
-            cell = cells.get(("prefill", case["tag"], case["qType"]), {})
-            ratio = gpu.prefill_ratio(case, cudnn, cell)
-            if ratio:
-                ratios.append(ratio)
-            if case.get("burst"):
-                rates.append(case["flops"] / gpu.median(case["burst"]) * 1e-12)
+        bridge = newest.get(("gpu-bridge", "prefill"), (None, None))[1]
+        cells = list(gpu.prefill_cells(report, bridge, root))
+        ratios = [cell.ratio for cell in cells if cell.ratio]
+        rates = [
+            cell.case["flops"] / gpu.median(cell.case["burst"]) * 1e-12
+            for cell in cells if cell.case.get("burst")
+        ]
         if rates and ratios:
             rows.append(
                 [
-                    f"{report['device']['name']} prefill, {len(report['cases'])} shapes",
+                    f"{report['device']['name']} prefill, {len(cells)} shapes",
                     f"{span(rates)} TFLOP/s",
                     f"{gpu.geometric_mean(ratios):.2f} × the best peer (mean of {len(ratios)})",
                 ]
             )
     if ("apus-gpu-bench", "gpu-decode") in newest:
         report = newest[("apus-gpu-bench", "gpu-decode")][1]
-        read = report["limits"].get("readBytesPerSecond")
-        ratios, shares = [], []
-        for case in report["cases"]:
-            ratio = gpu.decode_ratio(case, gpu.decode_peer(case, cells), read, then)
-            if ratio:
-                ratios.append(ratio)
-            seconds = gpu.median(case.get("graph"))
-            if seconds and read:
-                shares.append(case["bytes"] / seconds / read * 100)
+        cells = list(gpu.decode_cells(report, root))
+        ratios = [cell.ratio for cell in cells if cell.ratio]
+        shares = [cell.share for cell in cells if cell.share]
         if ratios:
             rows.append(
                 [
                     f"{report['device']['name']} decode, {len(shares)} shapes",
-                    f"up to {max(shares):.0f} % of a kernel that only reads",
+                    f"up to {max(shares) * 100:.0f} % of a kernel that only reads",
                     f"{gpu.geometric_mean(ratios):.2f} × the best peer (mean of {len(ratios)}, "
                     f"least {min(ratios):.2f})",
                 ]
