@@ -10,86 +10,13 @@ from typing import Any
 
 from . import _backends, _native, _tensors
 from ._backends import Backend
+from ._frame import TENSORS, WORDS, Frame
 from ._lists import Integers, choice, floats, integer, number
 from ._rope import Rope
-from ._streams import StreamSlot
-from ._tensors import Slot, empty_like, is_torch, shape_of, torch_type
+from ._tensors import empty_like, is_torch, torch_type
 
 _ONE = 1.0
-_SCALES = ("q_scale", "k_scale", "v_scale", "o_scale", "kpe_scale")
-_TENSORS = ("q_rope", "k", "v", "kv", "lse", "sinks", "workspace")
-
-
-def _word(field: str) -> int:
-    """Index of a field of the arguments among its 64-bit words."""
-    return int(getattr(_native.AttentionArguments, field).offset) // 8
-
-
-_Q, _O = _word("q"), _word("o")
-_WORDS = {name: _word(name) for name in _TENSORS}
-_SCALE_WORDS = {name: _word(name) for name in _SCALES}
 _run = _native.library.apus_attention_run
-
-
-class _Frame:
-    """The argument memory of one call; calls of several threads use several."""
-
-    __slots__ = (
-        "arguments", "address", "words", "q", "o", "optional", "scales", "present", "has_scales",
-        "stream", "keep")
-
-    def __init__(self) -> None:
-        self.arguments = _native.AttentionArguments()
-        self.address = ctypes.addressof(self.arguments)
-        self.words = memoryview(self.arguments).cast("B").cast("Q")
-        self.keep: list[Any] = []
-        self.q = Slot("q", keep=self.keep)
-        self.o = Slot("out", is_output=True, keep=self.keep)
-        self.words[_Q] = self.q.address
-        self.words[_O] = self.o.address
-        self.optional = {
-            name: Slot(name, is_output=name in ("lse", "workspace"), keep=self.keep)
-            for name in _TENSORS}
-        self.scales = {name: Slot(name, keep=self.keep) for name in _SCALES}
-        self.present: tuple[bool, ...] = (False,) * len(_TENSORS)
-        self.has_scales = False
-        self.stream = StreamSlot()
-
-    def fill_scales(self, values: dict[str, Any]) -> None:
-        """Multipliers: numbers, tensors of one element or per head, or per token and head."""
-        arguments = self.arguments
-        self.has_scales = True
-        for name, value in values.items():
-            scale = getattr(arguments, name)
-            scale.per_head = scale.per_token_head = None
-            scale.value = 0.0
-            if value is None:
-                continue
-            if isinstance(value, (int, float)):
-                set_scale_value(name, scale, value)
-                continue
-            rank = len(shape_of(value, name))
-            if rank == 0:
-                set_scale_value(name, scale, value)
-            elif rank == 1 or name not in ("k_scale", "v_scale"):
-                scale.per_head = self.scales[name].fill(value)
-            else:
-                scale.per_token_head = self.scales[name].fill(value)
-
-    def clear_scales(self) -> None:
-        start = _SCALE_WORDS["q_scale"]
-        for index in range(start, start + 3 * len(_SCALES)):
-            self.words[index] = 0
-        self.has_scales = False
-
-
-def set_scale_value(name: str, scale: Any, value: Any) -> None:
-    """A multiplier of a whole tensor. In C zero stands for one, which is so no scale at all."""
-    multiplier = number(name, value)
-    if not 0 < multiplier < 3.5e38:
-        raise ValueError(f"apus: {name} must be finite and positive; found {value}.")
-    scale.value = 0.0 if multiplier == 1 else multiplier
-
 
 _ids = itertools.count(1)
 # Plans by number, for the operators of torch.library.
@@ -233,7 +160,7 @@ class AttentionPlan:
         width = problem.head_dim_vo or problem.latent_ckv or problem.head_dim_qk
         self._heads, self._width = problem.qo_head_count, width
         self._o_dtype: Any = None
-        self._frames: list[_Frame] = []
+        self._frames: list[Frame] = []
 
     def _plan(self, problem: _native.AttentionProblem) -> None:
         handle = ctypes.c_uint64()
@@ -480,7 +407,7 @@ class AttentionPlan:
         try:
             frame = frames.pop()
         except IndexError:
-            frame = _Frame()
+            frame = Frame()
         try:
             return self._call(
                 frame, q, k, v, kv, q_rope, out, lse, sinks, q_scale, k_scale, v_scale, o_scale,
@@ -493,7 +420,7 @@ class AttentionPlan:
     __call__ = run
 
     def _call(
-        self, frame: _Frame, q: Any, k: Any, v: Any, kv: Any, q_rope: Any, out: Any, lse: Any,
+        self, frame: Frame, q: Any, k: Any, v: Any, kv: Any, q_rope: Any, out: Any, lse: Any,
         sinks: Any, q_scale: Any, k_scale: Any, v_scale: Any, o_scale: Any, kpe_scale: Any,
         workspace: Any, stream: Any,
     ) -> Any:
@@ -524,8 +451,8 @@ class AttentionPlan:
             q_rope is not None, k is not None, v is not None, kv is not None, lse is not None,
             sinks is not None, workspace is not None)
         if present != frame.present:
-            for name, is_present in zip(_TENSORS, present):
-                frame.words[_WORDS[name]] = slots[name].address if is_present else 0
+            for name, is_present in zip(TENSORS, present):
+                frame.words[WORDS[name]] = slots[name].address if is_present else 0
             frame.present = present
         if (
             q_scale is _ONE and k_scale is _ONE and v_scale is _ONE and o_scale is _ONE
@@ -576,7 +503,7 @@ class AttentionPlan:
         return lse
 
     def __del__(self) -> None:
-        # Not at exit, when modules may be gone, nor in a child of a fork, whose pool has no threads.
+        # Not at exit, when modules may be gone, nor in a forked child, whose pool has no threads.
         if getattr(self, "_handle", 0) and sys is not None and not sys.is_finalizing():
             # Graphs that captured the plan read its memory at each replay: it stays.
             if self._generation == _backends._generation and not self._captured:

@@ -6,8 +6,9 @@ import ctypes
 from typing import Any
 
 from . import _native, _tensors
-from ._attention import require_one_table, set_scale_value
+from ._attention import require_one_table
 from ._backends import Backend, backend, backend_of
+from ._frame import set_scale_value
 from ._lists import Integers, choice, integer
 from ._rope import Rope
 from ._streams import StreamSlot
