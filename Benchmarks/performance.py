@@ -55,7 +55,7 @@ def load(folder):
             key = (kind, report["suite"])
         elif kind == "cpu-compare":
             key = (kind, "full" if report["isFull"] else "default")
-        elif kind == "apus-gpu-bench":
+        elif kind in ("apus-gpu-bench", "apus-gpu-tensor-cores"):
             key = (kind, report["suite"])
         elif kind == "gpu-bridge":
             key = (kind, "prefill")

@@ -9,6 +9,8 @@ import json
 import math
 from collections import namedtuple
 
+import freshness
+
 PEERS = "Benchmarks/Peers/h200.jsonl"
 CUDNN = "torch_sdpa_cudnn"
 
@@ -58,7 +60,7 @@ def source(path, report, root, more=""):
     full = report.get("commit") or "unknown commit"
     commit = full[:12] + (" with changes" if full.endswith("-dirty") else "")
     name = path.relative_to(root).as_posix()
-    limits = report["limits"]
+    limits = report.get("limits", {})
     read = limits.get("readBytesPerSecond")
     copy = limits.get("copyBytesPerSecond")
     rates = f"; read-only kernel {read * 1e-12:.2f} TB/s" if read else ""
@@ -122,14 +124,14 @@ def prefill(path, report, root, bridge, table):
         "column is our rate over its rate, both relative to cuDNN of their own run.",
         "",
     ]
-    rows, ratios = [], []
+    rows, ratios, hashes = [], [], freshness.recorded(root)
     for case, cudnn, peer, value in prefill_cells(report, bridge[1] if bridge else None, root):
         flops = case["flops"]
         if value:
             ratios.append(value)
         rows.append(
             [
-                f"`{case['tag']} {case['qType']}`", rate(flops, median(case.get("burst"))),
+                f"`{case['tag']} {case['qType']}`{freshness.mark(case, report, hashes)}", rate(flops, median(case.get("burst"))),
                 rate(flops, case.get("sustainedSeconds")), rate(flops, median(case.get("graph"))),
                 rate(flops, median(cudnn["burst"])) if cudnn else "–",
                 rate(flops, cudnn.get("sustainedSeconds")) if cudnn else "–",
@@ -154,13 +156,14 @@ def decode(path, report, root, table):
         "relative to the read-only kernel of their own run.",
         "",
     ]
-    rows, ratios = [], []
+    rows, ratios, hashes = [], [], freshness.recorded(root)
     for case, seconds, share, peer, _, value in decode_cells(report, root):
         if value:
             ratios.append(value)
         rows.append(
             [
-                f"`{case['tag']} {decode_types(case)}`", micros(seconds),
+                f"`{case['tag']} {decode_types(case)}`{freshness.mark(case, report, hashes)}",
+                micros(seconds),
                 rate(case["bytes"], seconds, 2),
                 f"{share * 100:.0f} %" if share else "–",
                 f"{peer['ms'] * 1e3:.1f} {peer['peer']}" if peer else "–",
@@ -181,19 +184,61 @@ def operators(path, report, root, table):
     """Operators that only move data, beside our own streaming kernels."""
     lines = ["## GPU, merge, append and rotation", ""] + source(path, report, root)
     limits = report["limits"]
-    rows = []
+    rows, hashes = [], freshness.recorded(root)
     for case in report["cases"]:
         seconds = median(case.get("graph"))
         types = case["qType"] if case["qType"] == case["kvType"] else f"{case['qType']} to {case['kvType']}"
         limit = case.get("limitBytesPerSecond") or limits.get("copyBytesPerSecond")
         rows.append(
             [
-                f"`{case['operation']} {case['tag']}` {types}", micros(seconds),
+                f"`{case['operation']} {case['tag']}` {types}{freshness.mark(case, report, hashes)}",
+                micros(seconds),
                 rate(case["bytes"], seconds, 2),
                 f"{case['bytes'] / seconds / limit * 100:.0f} %" if limit and seconds else "–",
             ]
         )
     return lines + table(["case", "µs", "TB/s", "of streaming"], rows) + [""]
+
+
+def tensor_cores(path, report, root, table):
+    """Both arithmetic paths of decode on the same inputs."""
+    lines = ["## GPU, decode with and without tensor cores", ""] + source(path, report, root)
+    lines += [
+        "Errors are of the first request against float64 with o in f32, so that they are those of the "
+        "arithmetic: ‖found − expected‖₂ ÷ ‖expected‖₂, and the greatest of an element. Registers are the "
+        "driver's, of a thread; shared memory is a block's.",
+        "",
+    ]
+    rows = []
+    for case in report["results"]:
+        seconds = median(case.get("graph"))
+        rate_of = case.get("bytesPerSecond")
+        rows.append(
+            [
+                f"`{case['tag']}` {case['qType']}/{case['kvType']}",
+                case["path"],
+                micros(seconds),
+                f"{rate_of / 1e12:.2f}" if rate_of else "–",
+                f"{case['registers']}",
+                f"{case['sharedBytes'] / 1024:.0f} KB",
+                f"{case['relativeError']:.1e}",
+                f"{case['greatestError']:.1e}",
+            ]
+        )
+    header = ["case", "path", "µs", "TB/s", "registers", "shared", "L2 error", "greatest"]
+    return (
+        lines
+        + table(header, rows)
+        + [
+            "",
+            "Take ordinary cores (`useTensorCores: .never`, or a `precision` above fast) where the last bits "
+            "count: they round nothing but f32 sums and the output, and cost no time for a group of one. Take "
+            "tensor cores, which `.automatic` chooses, for groups and FP8: they round P, and q beside FP8 "
+            "caches, to 16 bits, and cost the same for a group of 8 as for one head, where ordinary cores "
+            "cost in proportion to the group.",
+            "",
+        ]
+    )
 
 
 def sections(newest, root, table):
@@ -204,6 +249,14 @@ def sections(newest, root, table):
         lines += prefill(*newest[("apus-gpu-bench", "gpu-prefill")], root, bridge, table)
     if ("apus-gpu-bench", "gpu-decode") in newest:
         lines += decode(*newest[("apus-gpu-bench", "gpu-decode")], root, table)
+    if ("apus-gpu-tensor-cores", "tensor-cores") in newest:
+        lines += tensor_cores(*newest[("apus-gpu-tensor-cores", "tensor-cores")], root, table)
     if ("apus-gpu-bench", "gpu-ops") in newest:
         lines += operators(*newest[("apus-gpu-bench", "gpu-ops")], root, table)
-    return lines
+    return lines + freshness.section(results(newest), root, table)
+
+
+def results(newest):
+    """Pairs of path and report of the suites that the page shows."""
+    keys = [("apus-gpu-bench", suite) for suite in ("gpu-prefill", "gpu-decode", "gpu-ops")]
+    return [newest[key] for key in keys if key in newest]

@@ -1,5 +1,6 @@
 """The figures of README.md, between two comments of it."""
 
+import freshness
 import performance_gpu as gpu
 import roofline
 
@@ -103,4 +104,9 @@ def figures(newest, root, table, charts):
         lines += [f"![{title}]({name})", ""]
     if rows:
         lines += table(["work", "of the limit", "beside others"], rows) + [""]
+    # Figures of kernels that have changed are no claim about this tree unless the page says so.
+    reports = [report for _, report in gpu.results(newest)]
+    note = freshness.sentence(reports, freshness.recorded(root))
+    if note:
+        lines += [f"{note} [PERFORMANCE.md](PERFORMANCE.md#kernels-behind-the-gpu-figures) counts them by file.", ""]
     return "\n".join(lines)

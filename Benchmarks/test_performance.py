@@ -7,6 +7,7 @@ import unittest
 import xml.etree.ElementTree
 
 import chart_gpu
+import freshness
 import performance
 import performance_gpu as gpu
 import readme
@@ -183,6 +184,63 @@ class PerformanceTests(unittest.TestCase):
         self.assertIn("600", words)
         self.assertIn("1200", words)
         self.assertEqual(chart_gpu.prefill_chart(report, None, self.root), "")
+
+    def put_gpu(self, hashes, tree, capability="9.0"):
+        """A GPU result of one case per kernel, and the catalogue of the tree."""
+        file = self.root / freshness.HASHES
+        file.parent.mkdir(parents=True)
+        file.write_text("# ptxas 13.0\n" + "".join(f"{line} 40 0\n" for line in tree))
+        cases = [
+            {
+                "operation": "merge", "tag": f"t_{symbol}", "qType": "bf16", "kvType": "bf16",
+                "bytes": 1e9, "kernels": [symbol], "graph": {"medianSeconds": 1e-3},
+            } | ({"ptxHashes": [measured]} if measured else {})
+            for symbol, measured in hashes.items()
+        ]
+        device = {
+            "name": "G", "multiprocessorCount": 1, "cudaVersion": "13.0", "capability": capability,
+        }
+        report = base("apus-gpu-bench", "2026-01-03T00:00:00Z", cases)
+        self.put("g.json", report | {"suite": "gpu-ops", "device": device, "isQuick": False})
+        return performance.render(self.root)["PERFORMANCE.md"]
+
+    def test_cases_of_older_kernels_are_marked_and_listed(self):
+        page = self.put_gpu(
+            {"same": "aa", "other": "bb", "gone": "cc", "bare": None, "unasked": "?"},
+            ["same sm_80 zz", "same sm_90a aa", "other sm_90a b2", "gone sm_80 cc", "bare sm_90a dd",
+             "unasked sm_90a ee"],
+        )
+        self.assertIn("| `merge t_same` bf16 | ", page)
+        self.assertIn("| `merge t_other` bf16 † | ", page)
+        # A row for another GPU is no row for this one.
+        self.assertIn("| `merge t_gone` bf16 † | ", page)
+        self.assertIn("| `merge t_bare` bf16 | ", page)
+        name = "Benchmarks/Results/cpu/g.json"
+        self.assertIn(f"| [{name}]({name}) | 1 | 2 | 2 |", page)
+        self.assertIn("- `other`: bb, now b2\n", page)
+        self.assertIn("- `gone`: cc, now gone\n", page)
+        self.assertNotIn("- `bare`", page)
+
+    def test_a_gpu_beyond_the_targets_runs_any_row(self):
+        page = self.put_gpu({"a": "old", "b": "new"}, ["a sm_80 old", "a sm_90a x", "b sm_90a y"], "12.0")
+        self.assertIn("| `merge t_a` bf16 | ", page)
+        self.assertIn("- `b`: new, now gone\n", page)
+
+    def test_a_row_that_is_in_no_catalogue_is_unknown(self):
+        page = self.put_gpu({"custom": "aa"}, ["same sm_90a aa"])
+        self.assertIn("g.json) | 0 | 0 | 1 |", page)
+        self.assertNotIn(freshness.MARK + " |", page)
+
+    def test_the_readme_says_what_is_older_or_unknown(self):
+        page = self.root / readme.PAGE
+        page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
+        self.put_gpu({"same": "aa", "other": "bb", "bare": None}, ["same sm_90a aa", "other sm_90a cc"])
+        self.assertIn(
+            "1 GPU shape of 3 was measured with an older kernel; for 1 GPU shape of 3 the kernel's code at "
+            "the time is unknown.", performance.render(self.root)[readme.PAGE],
+        )
+        report = {"cases": [{"kernels": ["same"], "ptxHashes": ["aa"]}], "device": {"capability": "9.0"}}
+        self.assertEqual(freshness.sentence([report], freshness.recorded(self.root)), "")
 
     def test_a_readme_without_marks_is_refused(self):
         (self.root / readme.PAGE).write_text(f"{readme.END}{readme.BEGIN}")

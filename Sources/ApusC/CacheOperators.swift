@@ -33,23 +33,66 @@ extension TensorReader {
       throw violation(operation, "source_type must be given", found: "APUS_TYPE_DEFAULT")
     }
     let cacheType = try source.cache_type.elementType("cache_type", operation) ?? sourceType
+    let layout = try layout(source.layout)
+    let (heads, k) = (Int(source.kv_head_count), Int(source.head_dim_k))
+    let v = source.is_latent == 0 && source.head_dim_v == 0 ? k : Int(source.head_dim_v)
+    let latent = source.is_latent == 0 ? nil : LatentShape(ckv: k, kpe: v)
+    if source.lists != nil {
+      let lists = try lists(source)
+      if let latent {
+        return AppendProblem(
+          latent: latent, latentHeadCount: heads, sourceType: sourceType, cacheType: cacheType,
+          layout: layout, lists: lists)
+      }
+      return AppendProblem(
+        kvHeadCount: heads, headDimK: k, headDimV: v, sourceType: sourceType,
+        cacheType: cacheType, layout: layout, lists: lists)
+    }
     let table = try pageTable(
       pageSize: source.page_size, indptr: source.page_indptr, indices: source.page_indices,
       lastPageLength: source.last_page_length, blocks: source.block_table,
       pagesPerRequest: source.pages_per_request, lengths: source.kv_lengths)
     let batchIndices = try integers32(source.batch_indices, "batch_indices")
     let positions = try integers32(source.positions, "positions")
-    let (k, v) = (Int(source.head_dim_k), Int(source.head_dim_v))
-    if source.is_latent != 0 {
+    if let latent {
       return AppendProblem(
-        latent: LatentShape(ckv: k, kpe: v), latentHeadCount: Int(source.kv_head_count),
-        sourceType: sourceType, cacheType: cacheType, layout: try layout(source.layout),
-        table: table, batchIndices: batchIndices, positions: positions)
+        latent: latent, latentHeadCount: heads, sourceType: sourceType, cacheType: cacheType,
+        layout: layout, table: table, batchIndices: batchIndices, positions: positions)
     }
     return AppendProblem(
-      kvHeadCount: Int(source.kv_head_count), headDimK: k, headDimV: v == 0 ? k : v,
-      sourceType: sourceType, cacheType: cacheType, layout: try layout(source.layout),
-      table: table, batchIndices: batchIndices, positions: positions)
+      kvHeadCount: heads, headDimK: k, headDimV: v, sourceType: sourceType, cacheType: cacheType,
+      layout: layout, table: table, batchIndices: batchIndices, positions: positions)
+  }
+
+  /// Lists in the memory of the back end.
+  private func lists(_ source: apus_append_problem) throws(ApusError) -> AppendLists {
+    let given: [(name: String, list: apus_int_list)] = [
+      ("page_indptr", source.page_indptr), ("page_indices", source.page_indices),
+      ("last_page_length", source.last_page_length), ("block_table", source.block_table),
+      ("kv_lengths", source.kv_lengths), ("batch_indices", source.batch_indices),
+      ("positions", source.positions),
+    ]
+    if let other = given.first(where: { $0.list.count != 0 }) {
+      throw violation(
+        operation, "\(other.name) must be empty beside lists", found: "\(other.list.count) of them")
+    }
+    let lists = try read(source.lists, "lists", operation)
+    let pages: AppendLists.Pages
+    switch (lists.page_indptr, lists.page_indices, lists.block_table) {
+    case (let indptr?, let indices?, nil):
+      pages = .csr(
+        indptr: try view(indptr, "page_indptr"), indices: try view(indices, "page_indices"))
+    case (nil, nil, let blocks?):
+      pages = .blockTable(try view(blocks, "block_table"))
+    default:
+      throw violation(
+        operation, "lists must have page_indptr and page_indices, or block_table",
+        found: lists.block_table == nil ? "a part" : "both")
+    }
+    return AppendLists(
+      pageSize: Int(source.page_size), pages: pages,
+      batchIndices: try view(lists.batch_indices, "batch_indices"),
+      positions: try view(lists.positions, "positions"))
   }
 
   fileprivate func scale(

@@ -166,10 +166,26 @@ extension TensorReader {
     } else if source.tolerance != 0 {
       precision = .automatic(tolerance: source.tolerance)
     }
+    guard source.reserved == 0 else {
+      throw violation(operation, "reserved must be 0", found: "\(source.reserved)")
+    }
     return ExecutionOptions(
       precision: precision, splitSize: source.split_size == 0 ? nil : Int(source.split_size),
       disablesSplitKV: source.disables_split_kv != 0,
-      isBatchInvariant: source.is_batch_invariant != 0)
+      isBatchInvariant: source.is_batch_invariant != 0,
+      useTensorCores: try tensorCores(source.use_tensor_cores))
+  }
+
+  private func tensorCores(_ source: apus_tensor_core_use) throws(ApusError) -> TensorCoreUse {
+    switch source {
+    case APUS_TENSOR_CORES_AUTOMATIC: return .automatic
+    case APUS_TENSOR_CORES_NEVER: return .never
+    case APUS_TENSOR_CORES_ALWAYS: return .always
+    default:
+      throw violation(
+        operation, "use_tensor_cores must be one of apus_tensor_core_use, 0…2",
+        found: "\(source.rawValue)")
+    }
   }
 
   /// The scale of one operand.

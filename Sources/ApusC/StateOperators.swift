@@ -73,22 +73,53 @@ public func rotate(
     let operation = "apus_rotate"
     let backend = try Handles.backends.object(backend, operation)
     let reader = TensorReader(operation: operation)
-    let source: RotarySource
-    switch (rope, cosSinCache) {
-    case (let rope?, nil): source = .frequencies(try reader.rope(rope))
-    case (nil, let cache?):
-      source = .cosSinCache(
-        try reader.view(cache, "cos_sin_cache"), pairing: interleaved != 0 ? .interleaved : .half)
-    default:
-      throw violation(
-        operation, "either rope or cos_sin_cache must be given",
-        found: rope == nil ? "neither" : "both")
-    }
+    let source = try reader.rotarySource(rope, cosSinCache, interleaved)
     let arguments = RotaryArguments(
       q: try reader.view(q, "q"), k: try reader.view(k, "k"),
       qOut: try reader.view(qOut, "q_out"), kOut: try reader.view(kOut, "k_out"),
       positions: try reader.integers(positions, "positions"), source: source)
     try Rotary.run(arguments, on: backend, stream: executionStream(stream))
+  }
+}
+
+/// See `apus.h`.
+@_cdecl("apus_rotate_by")
+public func rotateBy(
+  _ backend: UInt64, _ q: UnsafePointer<DLTensor>?, _ k: UnsafePointer<DLTensor>?,
+  _ qOut: UnsafePointer<DLTensor>?, _ kOut: UnsafePointer<DLTensor>?,
+  _ positions: UnsafePointer<DLTensor>?, _ rope: UnsafePointer<apus_rope>?,
+  _ cosSinCache: UnsafePointer<DLTensor>?, _ interleaved: Int32,
+  _ stream: UnsafePointer<apus_stream>?
+) -> apus_status {
+  perform { () throws(ApusError) in
+    let operation = "apus_rotate_by"
+    let backend = try Handles.backends.object(backend, operation)
+    let reader = TensorReader(operation: operation)
+    let source = try reader.rotarySource(rope, cosSinCache, interleaved)
+    let arguments = RotaryArguments(
+      q: try reader.view(q, "q"), k: try reader.view(k, "k"),
+      qOut: try reader.view(qOut, "q_out"), kOut: try reader.view(kOut, "k_out"),
+      positions: try reader.view(positions, "positions"), source: source)
+    try Rotary.run(arguments, on: backend, stream: executionStream(stream))
+  }
+}
+
+extension TensorReader {
+  /// Frequencies or a table, exactly one of them.
+  fileprivate func rotarySource(
+    _ rope: UnsafePointer<apus_rope>?, _ cosSinCache: UnsafePointer<DLTensor>?,
+    _ interleaved: Int32
+  ) throws(ApusError) -> RotarySource {
+    switch (rope, cosSinCache) {
+    case (let rope?, nil): return .frequencies(try self.rope(rope))
+    case (nil, let cache?):
+      return .cosSinCache(
+        try view(cache, "cos_sin_cache"), pairing: interleaved != 0 ? .interleaved : .half)
+    default:
+      throw violation(
+        operation, "either rope or cos_sin_cache must be given",
+        found: rope == nil ? "neither" : "both")
+    }
   }
 }
 

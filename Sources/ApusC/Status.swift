@@ -9,7 +9,7 @@ func perform(_ body: () throws(ApusError) -> Void) -> apus_status {
   } catch {
     error.description.withCString { capus_set_last_error($0) }
     return switch error {
-    case .argument: APUS_INVALID_ARGUMENT
+    case .argument, .index: APUS_INVALID_ARGUMENT
     case .unsupported: APUS_UNSUPPORTED
     case .environment: APUS_ENVIRONMENT
     case .bug: APUS_INTERNAL
@@ -58,6 +58,8 @@ extension apus_attention_problem: SizedStructure {}
 extension apus_attention_arguments: SizedStructure {}
 extension apus_append_problem: SizedStructure {}
 extension apus_append_arguments: SizedStructure {}
+extension apus_append_lists: SizedStructure {}
+extension apus_plan_capacity: SizedStructure {}
 extension apus_rope: SizedStructure {}
 
 /// The caller's structure: what an older header lacks is zero, what a newer one adds must be zero.

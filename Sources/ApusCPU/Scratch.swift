@@ -130,13 +130,15 @@ final class Scratch: @unchecked Sendable {
 }
 
 /// Scratches kept between calls. Those in use are one per thread; those that wait hold at most
-/// `byteLimit` bytes together, so that problems of many shapes leave no more than one does.
+/// `byteLimit` bytes together, so that problems of many shapes leave no more than one does. A forked
+/// child keeps none: another thread may have held the lock when it came to be.
 final class ScratchPool: Sendable {
   /// Bytes that are kept for each thread: no scratch needs more.
   static let bytesPerThread = 2_000_000
 
   private let free = Lock<[Scratch]>([])
   private let byteLimit: Int
+  private let forks = ForkCount.current
 
   /// Scratches that no call uses.
   var count: Int { free.withLock { $0.count } }
@@ -144,6 +146,7 @@ final class ScratchPool: Sendable {
   init(byteLimit: Int) { self.byteLimit = byteLimit }
 
   func take(_ shape: ScratchShape) -> Scratch {
+    if forks != ForkCount.current { return Scratch(shape) }
     let found = free.withLock { list -> Scratch? in
       guard let index = list.firstIndex(where: { $0.shape == shape }) else { return nil }
       return list.remove(at: index)
@@ -153,6 +156,7 @@ final class ScratchPool: Sendable {
 
   /// Keeps a scratch, and drops those that were given longest ago where there are too many.
   func give(_ scratch: Scratch) {
+    if forks != ForkCount.current { return }
     free.withLock { list in
       list.append(scratch)
       var total = list.reduce(0) { $0 + $1.byteCount }

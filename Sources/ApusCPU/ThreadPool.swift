@@ -1,4 +1,5 @@
 public import ApusCore
+internal import ApusThreads
 internal import CApusSIMD
 internal import Synchronization
 
@@ -13,17 +14,21 @@ internal import Synchronization
 /// Persistent worker threads that share the iterations of one loop at a time.
 ///
 /// A call from a second thread while a loop runs does not wait and does not oversubscribe: it runs
-/// its own loop alone. Workers sleep between loops.
+/// its own loop alone. Workers sleep between loops. In a forked child, where there are no workers and
+/// one may have held the pool's lock, callers run their loops alone.
 public final class ThreadPool: Sendable {
   /// Threads that a loop may use, the caller included.
   public let threadCount: Int
 
   private let isBusy = Atomic<Bool>(false)
+  private let forks: Int
   private let shared: SharedState
 
-  /// CPUs that this process may run on, at least 1.
+  /// CPUs that this process may use, at least 1: those of its affinity mask, and no more than the quota
+  /// of its control groups has (containers).
   public static var availableCPUs: Int {
-    max(Int(capus_available_cpus()), 1)
+    let count = max(Int(capus_available_cpus()), 1)
+    return min(count, CPUQuota().cpuCount ?? count)
   }
 
   /// A pool of the given size, at least 1 and at most 1024.
@@ -32,6 +37,7 @@ public final class ThreadPool: Sendable {
       throw ArgumentError(
         operation: "ThreadPool.init", "threadCount must be in 1…1024", found: "\(threadCount)")
     }
+    forks = ForkCount.current
     let shared = SharedState()
     var started = 1
     for index in 1..<max(threadCount, 1) {
@@ -42,7 +48,7 @@ public final class ThreadPool: Sendable {
     self.threadCount = started
   }
 
-  deinit { shared.stop() }
+  deinit { if forks == ForkCount.current { shared.stop() } }
 
   /// Runs `body(iteration, worker)` for every iteration below `count`, in any order, and returns when
   /// all are done. `worker` is below `threadCount` and names the thread among those of this loop.
@@ -52,7 +58,7 @@ public final class ThreadPool: Sendable {
   ) {
     let wantsHelp = parallel && threadCount > 1 && count > 1
     guard
-      wantsHelp,
+      wantsHelp, forks == ForkCount.current,
       isBusy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
     else {
       for iteration in 0..<max(count, 0) { body(iteration, 0) }

@@ -105,25 +105,58 @@ extension ConformanceProperty {
       context throws(Interruption) in
       try propagates(&context) { tensors, random in tensors.spoilCache(&random, isKey: false) }
     },
+    .init("a NaN in a key that some rows see reaches no other row") {
+      context throws(Interruption) in
+      try propagates(&context, tiled: true) { tensors, random in
+        tensors.spoilCache(&random, isKey: true, isPartlySeen: true)
+      }
+    },
+    .init("a NaN in a value that some rows see reaches no other row") {
+      context throws(Interruption) in
+      try propagates(&context, tiled: true) { tensors, random in
+        tensors.spoilCache(&random, isKey: false, isPartlySeen: true)
+      }
+    },
   ]
 
   /// Compares with the definition after one owned element became NaN. Every KV type has its turn.
+  ///
+  /// - Parameter tiled: whether cases must be such that back ends multiply tiles of rows, few and many.
   private static func propagates(
-    _ context: inout Context, _ spoil: (AttentionTensors, inout CaseRandom) -> Void
+    _ context: inout Context, tiled: Bool = false,
+    _ spoil: (AttentionTensors, inout CaseRandom) -> Void
   ) throws(Interruption) -> [String] {
     var failures: [String] = []
     for type in ElementType.allCases {
-      guard
-        let source = context.draw({
-          $0.types.kv == type && ($0.isCausal || $0.windowLeft != nil)
-        })
-      else { throw noCase }
+      let drawn = context.draw {
+        $0.types.kv == type && ($0.isCausal || $0.windowLeft != nil)
+          && (!tiled || $0.isNearlyTiled)
+      }
+      guard var source = drawn else { throw noCase }
+      if tiled { source.becomeTiled() }
       let tensors = AttentionTensors(source, random: context.data())
       spoil(tensors, &context.random)
       try context.check.run(tensors, givesWorkspace: false)
       failures += try context.check.compare(tensors).0.map { "\($0): \(source)" }
     }
     return failures
+  }
+}
+
+extension AttentionCase {
+  /// Several query tokens that see different keys, a single width of rows.
+  fileprivate var isNearlyTiled: Bool {
+    latent == nil && !saturates && qoLengths.contains { $0 > 1 }
+      && shape.headDimQK == shape.headDimVO
+  }
+
+  /// Leaves out what sends a case to general kernels.
+  fileprivate mutating func becomeTiled() {
+    if types.kv != .f32 { types.q = types.kv == .f16 ? .f16 : .bf16 }
+    types.o = types.q
+    (rope, hasGaps, isShifted) = (nil, false, false)
+    (qScale, kScale, vScale, oScale) = (.one, .one, .one, .one)
+    options = ExecutionOptions()
   }
 }
 
@@ -152,15 +185,33 @@ extension AttentionTensors {
   }
 
   /// Makes one element of an owned key or value NaN.
-  fileprivate func spoilCache(_ random: inout CaseRandom, isKey: Bool) {
+  ///
+  /// - Parameter isPartlySeen: whether it must be one that some query tokens see and others do not,
+  ///   where there is any.
+  fileprivate func spoilCache(
+    _ random: inout CaseRandom, isKey: Bool, isPartlySeen: Bool = false
+  ) {
     let requests = (0..<problem.batch).filter { problem.kvLength($0) > 0 }
     let candidates = parts.filter { (isKey ? $0.isKey : $0.isValue) && $0.view.shape.last != 0 }
     guard !requests.isEmpty, !candidates.isEmpty else { return }
-    let r = random.pick(requests)
-    let token = random.int(0...problem.kvLength(r) - 1)
+    let candidateKeys = isPartlySeen ? requests.flatMap { partlySeenKeys($0) } : []
+    var (r, token) = (random.pick(requests), 0)
+    token = random.int(0...problem.kvLength(r) - 1)
+    if !candidateKeys.isEmpty { (r, token) = random.pick(candidateKeys) }
     let head = random.int(0...problem.shape.kvHeadCount - 1)
     let view = random.pick(candidates).view
     let e = random.int(0...(view.shape.last ?? 1) - 1)
     spoil(view, problem.cacheOffset(view, r, token, head) + e, &random)
+  }
+
+  /// Keys of a request that some of its query tokens see and others do not.
+  private func partlySeenKeys(_ r: Int) -> [(request: Int, token: Int)] {
+    let (qo, kv) = (problem.qoLength(r), problem.kvLength(r))
+    return (0..<kv).compactMap { token in
+      let seen = (0..<qo).count {
+        problem.mask.allows(request: r, $0, token, qoLength: qo, kvLength: kv)
+      }
+      return (1..<max(qo, 1)).contains(seen) ? (r, token) : nil
+    }
   }
 }

@@ -1,5 +1,5 @@
 internal import Apus
-internal import Dispatch
+internal import ApusThreads
 internal import Foundation
 
 /// The jobs of a run in which groups of cases share compiled kernels: every kernel is compiled once,
@@ -100,26 +100,6 @@ final class CasePipeline: @unchecked Sendable {
   }
 }
 
-/// Results by index, from any thread.
-///
-/// `@unchecked Sendable`: every access to `values` happens under `lock`.
-private final class Slots<Value: Sendable>: @unchecked Sendable {
-  private let lock = NSLock()
-  private var values: [Int: Value] = [:]
-
-  func set(_ index: Int, _ value: Value) {
-    lock.lock()
-    defer { lock.unlock() }
-    values[index] = value
-  }
-
-  var sorted: [Value] {
-    lock.lock()
-    defer { lock.unlock() }
-    return values.sorted { $0.key < $1.key }.map(\.value)
-  }
-}
-
 extension CaseGroup {
   /// All groups that the options' cases belong to, in order, drawn on several threads.
   static func all(_ options: Suite.Options, on backend: any CompilingBackend) -> [CaseGroup] {
@@ -128,24 +108,21 @@ extension CaseGroup {
     guard !range.isEmpty else { return [] }
     let first = range.lowerBound / size
     let count = (range.upperBound - 1) / size - first + 1
-    let slots = Slots<CaseGroup>()
-    DispatchQueue.concurrentPerform(iterations: count) { index in
-      let leader = (first + index) * size
+    return concurrentMap(Array(first..<first + count), threadCount: options.workers) { number in
+      let leader = number * size
       let members = (leader..<leader + size).clamped(to: range)
-      slots.set(index, CaseGroup(leader: leader, members: members, options: options, on: backend))
+      return CaseGroup(leader: leader, members: members, options: options, on: backend)
     }
-    return slots.sorted
   }
 
   /// What each kernel of the groups costs to compile.
   static func weights(
-    _ groups: [CaseGroup], on backend: any CompilingBackend
+    _ groups: [CaseGroup], on backend: any CompilingBackend, workers: Int
   ) -> [KernelKey: Int] {
     let kernels = Array(groups.reduce(into: Set<KernelKey>()) { $0.formUnion($1.compiled) })
-    let slots = Slots<(KernelKey, Int)>()
-    DispatchQueue.concurrentPerform(iterations: kernels.count) { index in
-      slots.set(index, (kernels[index], backend.compilationWeight(of: kernels[index])))
+    let weights = concurrentMap(kernels, threadCount: workers) {
+      backend.compilationWeight(of: $0)
     }
-    return Dictionary(slots.sorted) { first, _ in first }
+    return Dictionary(zip(kernels, weights)) { first, _ in first }
   }
 }

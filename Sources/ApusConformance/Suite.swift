@@ -93,7 +93,8 @@ public struct Suite: Sendable {
     let compiling = options.casesPerConfiguration > 1 ? backend as? any CompilingBackend : nil
     if let compiling {
       let drawn = CaseGroup.all(options, on: compiling)
-      weights = CaseGroup.weights(drawn, on: compiling)
+      weights = CaseGroup.weights(
+        drawn, on: compiling, workers: options.workers)
       for group in drawn {
         groups.append((group.compiled, Array(checks.count..<checks.count + group.members.count)))
         checks += group.members.map {

@@ -26,6 +26,9 @@ public struct AppendProblem: Sendable, Hashable {
   public var batchIndices: [Int32]
   /// Position of each new token within its request.
   public var positions: [Int32]
+  /// Lists in the memory of the back end instead of `table`, `batchIndices` and `positions`, which then
+  /// are empty.
+  public var lists: AppendLists?
 
   /// K/V append.
   public init(
@@ -59,7 +62,7 @@ public struct AppendProblem: Sendable, Hashable {
   }
 
   /// New tokens, skipped ones included.
-  public var tokenCount: Int { batchIndices.count }
+  public var tokenCount: Int { lists?.batchIndices.shape.first ?? batchIndices.count }
 
   /// Request and position of each token of a batch that appends `appendIndptr`'s rows at the end of
   /// requests whose lengths after the append are `lengths`.
@@ -158,7 +161,12 @@ extension AppendProblem {
       found: "\(headDimK) and \(headDimV)")
     // −1, below every page count, when the lists cannot be followed.
     var greatestPage = -1
-    if validator.requirePageTable(table) {
+    if let lists {
+      lists.check(memory, &validator)
+      validator.require(
+        lists.pageSize == table.pageSize && batchIndices.isEmpty && positions.isEmpty,
+        "lists must be tensors or values", found: "both")
+    } else if validator.requirePageTable(table) {
       greatestPage = table.greatestPage
       checkTargets(&validator)
     }
@@ -229,7 +237,8 @@ extension AppendProblem {
       keys: destinations.keys, values: headDimV == 0 ? nil : destinations.values)
   }
 
-  /// The cache page and slot of token `t`, or nil when it is skipped. Valid after `resolve`.
+  /// The cache page and slot of token `t`, or nil when it is skipped. Valid after `resolve`, for lists
+  /// of Swift.
   public func target(_ t: Int) -> (page: Int, slot: Int)? {
     let request = Int(batchIndices[t])
     guard request >= 0 else { return nil }

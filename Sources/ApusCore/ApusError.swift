@@ -2,6 +2,8 @@
 public enum ApusError: Error, Sendable, CustomStringConvertible {
   /// A requirement on the arguments does not hold; nothing was written.
   case argument(ArgumentError)
+  /// A list in device memory holds an index that it must not.
+  case index(IndexError)
   /// The chosen back end cannot do this; another can.
   case unsupported(UnsupportedError)
   /// The machine refused: a driver, a file, memory.
@@ -13,6 +15,7 @@ public enum ApusError: Error, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .argument(let error): error.description
+    case .index(let error): error.description
     case .unsupported(let error): error.description
     case .environment(let error): error.description
     case .bug(let error): error.description

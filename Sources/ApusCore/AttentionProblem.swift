@@ -60,7 +60,9 @@ public struct ExecutionOptions: Sendable, Hashable, CustomStringConvertible {
   public var splitSize: Int?
   /// Refuses splitting altogether; `splitSize` is then ignored.
   public var disablesSplitKV: Bool
-  /// Fixes splits so that a request's bits do not depend on its neighbours.
+  /// Fixes splits and tiles so that a request's bits do not depend on its neighbours. On a GPU the most
+  /// query tokens of any request still decide whether kernels for decode or for prefill run: keep both
+  /// kinds of requests in batches of their own.
   public var isBatchInvariant: Bool
   /// Which arithmetic GPU decode uses; other operators and back ends ignore it.
   public var useTensorCores: TensorCoreUse

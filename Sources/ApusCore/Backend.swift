@@ -44,6 +44,19 @@ public protocol Backend: Sendable {
   /// Plans one attention computation.
   func plan(_ problem: AttentionProblem, operation: String) throws(ApusError) -> any AttentionPlan
 
+  /// Plans one attention computation with room for every problem within a capacity.
+  func plan(
+    _ problem: AttentionProblem, capacity: PlanCapacity, operation: String
+  ) throws(ApusError) -> any AttentionPlan
+
+  /// Changes what a plan with a capacity computes: the runs behind this call, in the order of the
+  /// stream, and replays of graphs that captured runs before. A problem that is refused changes
+  /// nothing.
+  func update(
+    _ plan: any AttentionPlan, to problem: AttentionProblem, on stream: ExecutionStream,
+    operation: String
+  ) throws(ApusError)
+
   /// Runs a plan.
   ///
   /// - Parameter workspace: u8 `[at least workspaceByteCount]`, or nil to let the back end allocate.
@@ -65,4 +78,33 @@ public protocol Backend: Sendable {
 
   /// Packs booleans into bits (`PackBitsArguments`).
   func packBits(_ arguments: PackBitsArguments, on stream: ExecutionStream) throws(ApusError)
+}
+
+extension Backend {
+  /// Refuses: plans of this back end cannot be updated.
+  public func plan(
+    _ problem: AttentionProblem, capacity: PlanCapacity, operation: String
+  ) throws(ApusError) -> any AttentionPlan {
+    throw .unsupported(
+      UnsupportedError(
+        operation: operation, backend: name, requested: "\(capacity)",
+        supported: "plans without a capacity"))
+  }
+
+  /// Refuses: plans of this back end cannot be updated.
+  public func update(
+    _ plan: any AttentionPlan, to problem: AttentionProblem, on stream: ExecutionStream,
+    operation: String
+  ) throws(ApusError) {
+    throw .argument(.withoutCapacity(operation))
+  }
+}
+
+extension ArgumentError {
+  /// What an update of a plan without a capacity gets.
+  public static func withoutCapacity(_ operation: String) -> ArgumentError {
+    ArgumentError(
+      operation: operation, "the plan must have a capacity", found: "a plan of one batch",
+      remedy: "Plan with a capacity.")
+  }
 }

@@ -29,6 +29,17 @@ public enum KVGeometry: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
+  /// Tokens of each request: `length` of all, without taking the geometry apart for each.
+  ///
+  /// - Precondition: the lists pass `Validator.requireGeometry`.
+  public var lengths: [Int] {
+    switch self {
+    case .ragged(let indptr): indptr.lengths
+    case .padded(_, let lengths): lengths
+    case .paged(let table): table.lengths
+    }
+  }
+
   /// One line.
   public var description: String {
     switch self {

@@ -73,6 +73,28 @@ public struct PageTable: Sendable, Hashable {
     }
   }
 
+  /// Tokens of each request: `length` of all, without taking the form apart for each.
+  public var lengths: [Int] {
+    switch form {
+    case .blockTable(_, _, let lengths): return lengths
+    case .csr(let indptr, _, let lastPageLength):
+      let offsets = indptr.offsets
+      return (0..<indptr.batch).map { r in
+        let pages = offsets[r + 1] - offsets[r]
+        return pages == 0 ? 0 : (pages - 1) * pageSize + Int(lastPageLength[r])
+      }
+    }
+  }
+
+  /// Pages that hold tokens, of all requests together.
+  public var usedPageCount: Int {
+    switch form {
+    case .csr(let indptr, _, _): return indptr.end - (indptr.offsets.first ?? 0)
+    case .blockTable(_, _, let lengths):
+      return lengths.reduce(0) { $0 + ($1 + pageSize - 1) / pageSize }
+    }
+  }
+
   /// Cache page that holds the `index`-th page of request `r`.
   public func page(_ r: Int, _ index: Int) -> Int {
     switch form {
@@ -92,10 +114,34 @@ public struct PageTable: Sendable, Hashable {
     }
   }
 
+  /// Calls `body` with the pages in use, in order, in runs as long as the form allows, until it
+  /// returns false.
+  public func forEachUsedRun(_ body: (UnsafeBufferPointer<Int32>) -> Bool) {
+    switch form {
+    case .csr(let indptr, let indices, _):
+      guard let first = indptr.offsets.first, first < indptr.end else { return }
+      indices.withUnsafeBufferPointer { all in
+        _ = body(UnsafeBufferPointer(rebasing: all[first..<indptr.end]))
+      }
+    case .blockTable(let blocks, let width, let lengths):
+      blocks.withUnsafeBufferPointer { all in
+        for (r, length) in lengths.enumerated() where length > 0 {
+          let first = r * width
+          let pages = (length - 1) / pageSize + 1
+          if !body(UnsafeBufferPointer(rebasing: all[first..<first + pages])) { return }
+        }
+      }
+    }
+  }
+
   /// Largest page index in use; −1 when no request has tokens. A cache needs one page more.
   public var greatestPage: Int {
     var greatest: Int32 = -1
-    for r in 0..<batch { greatest = Swift.max(greatest, usedPages(r).max() ?? -1) }
+    forEachUsedRun { run in
+      // A loop of maxima alone, so that it is compiled to vectors.
+      for page in run { greatest = Swift.max(greatest, page) }
+      return true
+    }
     return Int(greatest)
   }
 
@@ -146,6 +192,13 @@ extension Validator {
       checkBlocks(table.pageSize, blocks, width, lengths)
     }
     guard violations.count == before else { return false }
+    // The sign of all of them together: page lists are most of a plan, and are read at its speed.
+    var signs: Int32 = 0
+    table.forEachUsedRun { run in
+      for page in run { signs |= page }
+      return signs >= 0
+    }
+    if signs >= 0 { return true }
     for r in 0..<table.batch {
       let pages = table.usedPages(r)
       if let index = pages.firstIndex(where: { $0 < 0 }) {

@@ -38,6 +38,11 @@ public struct RaggedIndptr: Sendable, Hashable, CustomStringConvertible {
   public var end: Int { offsets.last ?? 0 }
   /// Rows of request `r`. Wraps for offsets that `validate` refuses.
   public func length(_ r: Int) -> Int { offsets[r + 1] &- offsets[r] }
+  /// Rows of each request. Wraps for offsets that `validate` refuses.
+  public var lengths: [Int] {
+    let offsets = offsets
+    return (0..<batch).map { offsets[$0 + 1] &- offsets[$0] }
+  }
   /// The row range of request `r`.
   public func rows(_ r: Int) -> Range<Int> { offsets[r]..<offsets[r + 1] }
 

@@ -19,6 +19,12 @@ public struct RotaryArguments: Sendable, Hashable {
   public var kOut: TensorView
   /// Position of each row, at least 0.
   public var positions: [Int]
+  /// Positions in the memory of the back end instead, i32 or i64 `[rows]`; `positions` then is empty.
+  ///
+  /// A GPU reads them in stream order: nothing is copied or waited for, a captured rotation reads at
+  /// each replay what they hold then, and their values are not checked: the caller ensures that they
+  /// are in 0…2^31 − 1 and below the rows of a table. The CPU checks them.
+  public var positionTensor: TensorView?
   /// Cosines and sines.
   public var source: RotarySource
 
@@ -34,6 +40,18 @@ public struct RotaryArguments: Sendable, Hashable {
     self.positions = positions
     self.source = source
   }
+
+  /// Rotation by positions in the memory of the back end.
+  public init(
+    q: TensorView, k: TensorView, qOut: TensorView, kOut: TensorView, positions: TensorView,
+    source: RotarySource
+  ) {
+    self.init(q: q, k: k, qOut: qOut, kOut: kOut, positions: [], source: source)
+    positionTensor = positions
+  }
+
+  /// Number of rows.
+  public var rowCount: Int { positionTensor?.shape.first ?? positions.count }
 
   /// Positions of ragged rows: row `i` of request `r` is at `offsets[r] + i`.
   public static func positions(indptr: RaggedIndptr, offsets: [Int]) throws(ArgumentError) -> [Int]
@@ -80,9 +98,18 @@ extension RotaryArguments {
         q.shape.count == 3 && k.shape.count == 3, "q and k must have 3 dimensions",
         found: "\(q.shape) and \(k.shape)")
     else { return try validator.finish() }
+    if let positionTensor {
+      validator.requireTensor(
+        "positions", positionTensor, [.i32, .i64], shape: [Swift.max(rowCount, 0)])
+      validator.require(
+        positionTensor.memory == memory, "positions must live in \(memory) memory",
+        found: "\(positionTensor.memory)")
+      validator.require(
+        positions.isEmpty, "positions must be a tensor or values", found: "both")
+    }
     let dim = q.shape[2]
-    validator.requireTensor("q", q, Self.floats, shape: [positions.count, nil, nil])
-    validator.requireTensor("k", k, Self.floats, shape: [positions.count, nil, dim])
+    validator.requireTensor("q", q, Self.floats, shape: [rowCount, nil, nil])
+    validator.requireTensor("k", k, Self.floats, shape: [rowCount, nil, dim])
     validator.requireTensor(
       "qOut", qOut, [q.scalarType], shape: q.shape.map(Optional.some), isOutput: true)
     validator.requireTensor(
@@ -108,5 +135,19 @@ extension RotaryArguments {
         false, "positions must be in 0…\(limit)", found: "\(positions[bad]) at row \(bad)")
     }
     try validator.finish()
+  }
+  /// The same rotation by values, where its positions are a tensor in host memory.
+  ///
+  /// - Throws: `ArgumentError` with every violation of the rotation.
+  public func readingPositions(operation: String) throws(ArgumentError) -> RotaryArguments {
+    guard let positionTensor else { return self }
+    try validate(memory: .host, operation: operation)
+    var validator = Validator(operation)
+    validator.requireReadable("positions", positionTensor)
+    try validator.finish()
+    var result = self
+    result.positionTensor = nil
+    result.positions = positionTensor.hostIntegers()
+    return result
   }
 }

@@ -28,6 +28,7 @@ extension Reference {
   public static func append(
     _ problem: AppendProblem, _ arguments: AppendArguments
   ) throws(ArgumentError) {
+    let problem = try problem.readingLists(operation: "Reference.append")
     _ = try problem.resolve(arguments, memory: .host, operation: "Reference.append")
     for t in 0..<problem.tokenCount where problem.batchIndices[t] != -1 {
       for head in 0..<problem.kvHeadCount {

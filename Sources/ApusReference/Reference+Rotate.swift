@@ -14,6 +14,7 @@ extension Reference {
   public static func rotate(
     _ arguments: RotaryArguments
   ) throws(ArgumentError) -> (q: [Double], k: [Double]) {
+    let arguments = try arguments.readingPositions(operation: "Reference.rotate")
     try arguments.validate(memory: .host, operation: "Reference.rotate")
     return (rotate(arguments, arguments.q), rotate(arguments, arguments.k))
   }

@@ -42,4 +42,12 @@ public final class Lock<Value>: @unchecked Sendable {
     defer { pthread_mutex_unlock(mutex) }
     return try body(&value.pointee)
   }
+
+  /// Waits for the lock and keeps it until `open`, which the same thread must call: for handlers
+  /// around a fork, so that no other thread holds it at that instant. The child's copy of the thread
+  /// opens its copy of the lock.
+  public func close() { pthread_mutex_lock(mutex) }
+
+  /// Opens what `close` closed.
+  public func open() { pthread_mutex_unlock(mutex) }
 }

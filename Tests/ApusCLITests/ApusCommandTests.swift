@@ -52,4 +52,23 @@ import Testing
     let error = #expect(throws: (any Error).self) { try ApusCommand.parseAsRoot(["dmo"]) }
     #expect(error.map { ApusCommand.exitCode(for: $0) } == .validationFailure)
   }
+
+  /// A type that is represented by a number must not show that number.
+  @Test func `a default that help shows is one of the values beside it`() throws {
+    var commands: [any ParsableCommand.Type] = [ApusCommand.self]
+    var count = 0
+    while let command = commands.popLast() {
+      commands += command.configuration.subcommands
+      let help = command.helpMessage(columns: 1000)
+      for match in help.matches(of: /\(values: ([^;)]*); default: ([^)]*)\)/) {
+        count += 1
+        let values = match.1.replacing(":N", with: ":0").split(separator: ", ")
+        #expect(
+          match.2.split(separator: ", ").allSatisfy(values.contains),
+          "\(command.configuration.commandName ?? "apus"): \(match.0)")
+      }
+    }
+    #expect(count > 5)
+    #expect(WarmUpCommand.helpMessage().contains("(default: bf16)"))
+  }
 }

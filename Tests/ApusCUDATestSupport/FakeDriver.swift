@@ -22,6 +22,8 @@ public final class FakeDriver: Sendable {
     public var capability: Int32 = 90
     /// Blocks of the largest cluster that finds room.
     public var largestCluster: UInt32 = 16
+    /// Multiprocessors of each device.
+    public var multiprocessorCount: Int32 = 132
     /// Bytes that allocations may take together on one device.
     public var memoryByteCount = 1 << 30
     /// The compiler's information about each module; nil writes a plausible one.

@@ -1,4 +1,5 @@
 import ApusThreads
+import Dispatch
 import Testing
 
 @Suite struct LockTests {
@@ -36,5 +37,25 @@ import Testing
       withExtendedLifetime(lock) {}
     }
     #expect(token == nil)
+  }
+
+  @Test func `a closed lock keeps other threads out until it is opened`() {
+    let lock = Lock(0)
+    let (began, ended) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    lock.close()
+    DispatchQueue(label: "other").async {
+      began.signal()
+      lock.withLock { $0 = 1 }
+      ended.signal()
+    }
+    began.wait()
+    #expect(ended.wait(timeout: .now() + .milliseconds(20)) == .timedOut)
+    lock.open()
+    #expect(ended.wait(timeout: .now() + .seconds(10)) == .success)
+    #expect(lock.withLock { $0 } == 1)
+  }
+
+  @Test func `a process that nobody forked counts no forks`() {
+    #expect(ForkCount.current == 0)
   }
 }

@@ -9,28 +9,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "apus.h"
+#include "contract.h"
 
-static int failures;
+int failures;
 
-static void check(int condition, const char *what) {
+void check(int condition, const char *what) {
   if (condition) return;
   printf("FAILED %s: last error: %.300s\n", what, apus_last_error_message());
   failures++;
 }
 
-static void expect(apus_status found, apus_status wanted, const char *words, const char *what) {
+void expect(apus_status found, apus_status wanted, const char *words, const char *what) {
   check(found == wanted && (words == NULL || strstr(apus_last_error_message(), words)), what);
 }
 
-enum { ROWS = 4, LENGTH = 300, HEADS = 2, DIM = 32, THREADS = 4, ROUNDS = 50 };
-
-static int64_t q_shape[] = {ROWS, HEADS, DIM}, kv_shape[] = {ROWS, LENGTH, HEADS, DIM};
+int64_t q_shape[] = {ROWS, HEADS, DIM}, kv_shape[] = {ROWS, LENGTH, HEADS, DIM};
 static const int64_t indptr[] = {0, 1, 2, 3, 4};
-static uint16_t q_bits[ROWS * HEADS * DIM], kv_bits[ROWS * LENGTH * HEADS * DIM];
+uint16_t q_bits[ROWS * HEADS * DIM], kv_bits[ROWS * LENGTH * HEADS * DIM];
 
-/* f16 bits between 1/8 and 1/4 in size. */
-static void fill(uint16_t *bits, size_t count) {
+void fill(uint16_t *bits, size_t count) {
   uint32_t seed = 1;
   for (size_t i = 0; i < count; i++) {
     seed = seed * 1664525u + 1013904223u;
@@ -38,11 +35,11 @@ static void fill(uint16_t *bits, size_t count) {
   }
 }
 
-static DLTensor dense(void *data, int ndim, int64_t *shape) {
+DLTensor dense(void *data, int ndim, int64_t *shape) {
   return (DLTensor){data, {kDLCPU, 0}, ndim, {2, 16, 1}, shape, NULL, 0};
 }
 
-static apus_attention_problem a_problem(void) {
+apus_attention_problem a_problem(void) {
   apus_attention_problem problem = APUS_INIT(apus_attention_problem);
   problem.qo_head_count = problem.kv_head_count = HEADS;
   problem.head_dim_qk = DIM;
@@ -53,14 +50,14 @@ static apus_attention_problem a_problem(void) {
   return problem;
 }
 
-static apus_plan a_plan(apus_backend backend) {
+apus_plan a_plan(apus_backend backend) {
   apus_attention_problem problem = a_problem();
   apus_plan plan = 0;
   expect(apus_attention_plan(backend, &problem, &plan), APUS_OK, NULL, "plan");
   return plan;
 }
 
-static apus_status run(apus_plan plan, uint16_t *o_bits) {
+apus_status run(apus_plan plan, uint16_t *o_bits) {
   DLTensor q = dense(q_bits, 3, q_shape), kv = dense(kv_bits, 4, kv_shape);
   DLTensor o = dense(o_bits, 3, q_shape);
   apus_attention_arguments arguments = APUS_INIT(apus_attention_arguments);
@@ -316,6 +313,60 @@ static void threads(void) {
   apus_backend_destroy(backend);
 }
 
+/* Plans with a capacity: what updates change, and what they refuse. */
+static void updates(apus_backend backend) {
+  apus_plan_capacity capacity = APUS_INIT(apus_plan_capacity);
+  capacity.batch = ROWS;
+  capacity.keys_per_request = LENGTH;
+  int64_t lengths[ROWS] = {1, 17, LENGTH, 0};
+  apus_attention_problem problem = a_problem();
+  apus_plan plan = 0, fresh = 0;
+  expect(apus_attention_plan_within(backend, &problem, &capacity, &plan), APUS_OK, NULL,
+         "a plan with a capacity");
+  problem.kv_lengths = (apus_int_list){lengths, ROWS, 8};
+  expect(apus_attention_plan(backend, &problem, &fresh), APUS_OK, NULL, "the plan of a batch");
+  uint16_t updated[ROWS * HEADS * DIM], wanted[ROWS * HEADS * DIM];
+  for (int round = 0; round < 3; round++) {
+    expect(apus_plan_update(plan, &problem, NULL), APUS_OK, NULL, "an update");
+    expect(run(plan, updated), APUS_OK, NULL, "run");
+    expect(run(fresh, wanted), APUS_OK, NULL, "run");
+    check(memcmp(updated, wanted, sizeof wanted) == 0, "an updated plan computes the batch");
+  }
+  expect(apus_plan_update(fresh, &problem, NULL), APUS_INVALID_ARGUMENT,
+         "the plan must have a capacity", "an update of a plan without a capacity");
+  lengths[0] = LENGTH + 1;
+  problem.max_length = LENGTH + 1;
+  expect(apus_plan_update(plan, &problem, NULL), APUS_INVALID_ARGUMENT,
+         "must be within the capacity, 300; found 301 at request 0", "keys beyond the capacity");
+  expect(run(plan, updated), APUS_OK, NULL, "run");
+  check(memcmp(updated, wanted, sizeof wanted) == 0, "a refused update changes nothing");
+  expect(apus_plan_update(0, &problem, NULL), APUS_INVALID_ARGUMENT, "plan must be a handle",
+         "an update of no plan");
+  expect(apus_plan_update(plan, NULL, NULL), APUS_INVALID_ARGUMENT, "problem must be given",
+         "an update to nothing");
+  expect(apus_attention_plan_within(backend, &problem, NULL, &fresh), APUS_INVALID_ARGUMENT,
+         "capacity must be given", "no capacity");
+  /* Later versions of the structure. */
+  for (size_t size = sizeof capacity; size <= sizeof capacity + 16; size += 8) {
+    for (int tail = 0; tail < 2; tail++) {
+      apus_attention_problem same = a_problem();
+      void *other = version(&capacity, sizeof capacity, size, tail);
+      apus_plan made = 0;
+      int is_known = tail == 0 || size == sizeof capacity;
+      expect(apus_attention_plan_within(backend, &same, other, &made),
+             is_known ? APUS_OK : APUS_INVALID_ARGUMENT,
+             is_known ? NULL : "beyond this library's must be zero", "a version of the capacity");
+      if (made != 0) apus_plan_destroy(made);
+      free(other);
+    }
+  }
+  capacity.batch = -1;
+  problem = a_problem();
+  expect(apus_attention_plan_within(backend, &problem, &capacity, &fresh), APUS_INVALID_ARGUMENT,
+         "capacity.batch must be in", "a capacity of less than nothing");
+  apus_plan_destroy(plan);
+}
+
 static int ends_whole(const char *text) {
   size_t length = strlen(text), last = length;
   while (last > 0 && ((unsigned char)text[last - 1] & 0xc0) == 0x80) last--;
@@ -382,7 +433,11 @@ int main(void) {
   integer_types(backend);
   texts(backend);
   widthless(backend);
+  tensor_lists(backend);
+  options(backend);
+  updates(backend);
   threads();
+  forks();
   /* Handles are not used twice. */
   expect(apus_backend_destroy(backend), APUS_OK, NULL, "destroy");
   apus_backend another = 0;

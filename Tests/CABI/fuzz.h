@@ -119,6 +119,9 @@ size_t type_bytes(int type);
  * `is_integer`: its type may be stated as integers of that width. */
 void make(
     fuzzer *f, tensor *t, int type, int is_integer, int is_output, int rank, const int64_t *shape);
+/* i32 of the values, row by row: one dimension or two. */
+void make_integers(
+    fuzzer *f, tensor *t, const int64_t *values, int rank, const int64_t *shape);
 void fill_numbers(fuzzer *f, tensor *t);
 void fill_positive(fuzzer *f, tensor *t);
 void fill_nan(fuzzer *f, tensor *t);

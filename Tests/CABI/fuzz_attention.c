@@ -162,6 +162,7 @@ static void choose_options(fuzzer *f, attention *a) {
   if (chance(f, 30)) p->split_size = PICK(f, 1, 2, 3, 7, 16, 33, 64, 1000, INT64_MAX);
   p->disables_split_kv = chance(f, 15);
   p->is_batch_invariant = chance(f, 15);
+  p->use_tensor_cores = (apus_tensor_core_use)range(f, 0, 2);
 }
 
 /* Fewer heads, then less of each, until every tensor fits its memory and a call its time. */
@@ -359,7 +360,8 @@ static void mutate_problem(fuzzer *f, apus_attention_problem *p) {
   int32_t *fields[] = {
       &p->qo_head_count, &p->kv_head_count, &p->head_dim_qk, &p->head_dim_vo, &p->latent_ckv,
       &p->latent_kpe, &p->is_causal, &p->has_window, &p->has_softmax_scale, &p->is_accurate,
-      &p->disables_split_kv, &p->is_batch_invariant};
+      &p->disables_split_kv, &p->is_batch_invariant, (int32_t *)&p->use_tensor_cores,
+      &p->reserved};
   int64_t *wide[] = {&p->max_length, &p->page_size, &p->pages_per_request, &p->window_left,
                      &p->split_size};
   switch (range(f, 0, 9)) {
@@ -370,7 +372,7 @@ static void mutate_problem(fuzzer *f, apus_attention_problem *p) {
       break;
     }
     case 3: case 4: {
-      int32_t *field = fields[range(f, 0, 11)];
+      int32_t *field = fields[range(f, 0, 13)];
       *field = chance(f, 50) ? (int32_t)awkward(f) : *field + (int32_t)PICK(f, -8, -1, 1, 2, 8);
       break;
     }
@@ -495,6 +497,33 @@ static void run(fuzzer *f, attention *a, apus_plan plan) {
   }
 }
 
+/* A plan with a capacity, updated to its own problem and to one that may be wrong. */
+static void update_case(fuzzer *f, attention *a, const void *given) {
+  apus_plan_capacity capacity = APUS_INIT(apus_plan_capacity);
+  capacity.batch = chance(f, 85) ? (int32_t)(a->batch + range(f, 0, 3)) : (int32_t)awkward(f);
+  capacity.queries_per_request = chance(f, 85) ? (int32_t)range(f, 0, 64) : (int32_t)awkward(f);
+  capacity.keys_per_request = chance(f, 85) ? range(f, 0, 2000) : awkward(f);
+  if (chance(f, 30)) capacity.key_rows = chance(f, 85) ? range(f, 0, 5000) : awkward(f);
+  if (chance(f, 30)) capacity.cache_pages = chance(f, 85) ? range(f, 0, 500) : awkward(f);
+  const void *limits = chance(f, 97) ? structure(f, &capacity, sizeof capacity) : NULL;
+  apus_plan plan = 0;
+  begin_call(f, "apus_attention_plan_within");
+  if (end_call(f, F_PLAN, apus_attention_plan_within(f->backend, given, limits, &plan)) != APUS_OK) {
+    return;
+  }
+  for (int64_t i = range(f, 1, 3); i > 0; i--) {
+    apus_attention_problem problem = a->problem;
+    if (chance(f, 60)) mutate_problem(f, &problem);
+    back_slopes(f, &problem);
+    const void *next = structure(f, &problem, sizeof problem);
+    const apus_stream *stream = random_stream(f);
+    begin_call(f, "apus_plan_update");
+    end_call(f, F_PLAN, apus_plan_update(plan, chance(f, 98) ? next : NULL, stream));
+  }
+  if (chance(f, 10)) text_case(f, 1, plan);
+  if (apus_plan_destroy(plan) != APUS_OK) fail(f, "a plan that was made was not destroyed");
+}
+
 void attention_case(fuzzer *f) {
   attention a;
   choose(f, &a);
@@ -515,6 +544,7 @@ void attention_case(fuzzer *f) {
     return;
   }
   if (chance(f, 5)) text_case(f, 1, plan);
+  if (chance(f, 15)) update_case(f, &a, given);
   run(f, &a, plan);
   if (apus_plan_destroy(plan) != APUS_OK) fail(f, "a plan that was made was not destroyed");
   f->freed_plan = plan;

@@ -76,6 +76,10 @@ typedef struct {
   int64_t requests[MOST_TOKENS], positions[MOST_TOKENS];
   int source_type, cache_type, is_combined, is_packed;
   tensor keys, values, k, v, k_scale, v_scale;
+  /* Lists as tensors, in the place of those of the problem. */
+  apus_append_lists lists;
+  int has_lists, is_table;
+  tensor tables[2], batch_indices, token_positions;
 } append;
 
 static void choose_tokens(fuzzer *f, append *a) {
@@ -101,13 +105,20 @@ static void choose_tokens(fuzzer *f, append *a) {
     }
   }
   p->page_size = a->page_size;
-  if (chance(f, 50)) {
+  a->has_lists = chance(f, 40);
+  a->is_table = chance(f, 50);
+  if (!a->is_table) {
     for (int64_t r = 0, i = 0; r < a->batch; r++) {
       for (int64_t j = 0; i < offsets[r + 1]; i++, j++) flat[i] = a->pages[r][j];
     }
-    p->page_indptr = list(f, offsets, a->batch + 1);
-    p->page_indices = list(f, flat, count);
-    p->last_page_length = list(f, last, a->batch);
+    if (a->has_lists) {
+      make_integers(f, &a->tables[0], offsets, 1, (int64_t[]){a->batch + 1});
+      make_integers(f, &a->tables[1], flat, 1, &count);
+    } else {
+      p->page_indptr = list(f, offsets, a->batch + 1);
+      p->page_indices = list(f, flat, count);
+      p->last_page_length = list(f, last, a->batch);
+    }
   } else {
     int64_t width = widest + range(f, 0, 2);
     for (int64_t r = 0; r < a->batch; r++) {
@@ -115,9 +126,13 @@ static void choose_tokens(fuzzer *f, append *a) {
         flat[r * width + i] = i < offsets[r + 1] - offsets[r] ? a->pages[r][i] : -1;
       }
     }
-    p->block_table = list(f, flat, a->batch * width);
-    p->pages_per_request = width;
-    p->kv_lengths = list(f, a->lengths, a->batch);
+    if (a->has_lists) {
+      make_integers(f, &a->tables[0], flat, 2, (int64_t[]){a->batch, width});
+    } else {
+      p->block_table = list(f, flat, a->batch * width);
+      p->pages_per_request = width;
+      p->kv_lengths = list(f, a->lengths, a->batch);
+    }
   }
   int64_t wanted = range(f, 0, MOST_TOKENS), r = range(f, 0, a->batch - 1), position = 0;
   while (a->token_count < wanted) {
@@ -135,8 +150,22 @@ static void choose_tokens(fuzzer *f, append *a) {
       position = 0;
     }
   }
-  p->batch_indices = list(f, a->requests, a->token_count);
-  p->positions = list(f, a->positions, a->token_count);
+  if (!a->has_lists) {
+    p->batch_indices = list(f, a->requests, a->token_count);
+    p->positions = list(f, a->positions, a->token_count);
+    return;
+  }
+  make_integers(f, &a->batch_indices, a->requests, 1, &a->token_count);
+  make_integers(f, &a->token_positions, a->positions, 1, &a->token_count);
+  a->lists = APUS_INIT(apus_append_lists);
+  a->lists.batch_indices = &a->batch_indices.dl;
+  a->lists.positions = &a->token_positions.dl;
+  if (a->is_table) {
+    a->lists.block_table = &a->tables[0].dl;
+  } else {
+    a->lists.page_indptr = &a->tables[0].dl;
+    a->lists.page_indices = &a->tables[1].dl;
+  }
 }
 
 static int cache_shape(const append *a, int has_heads, int64_t *shape) {
@@ -220,7 +249,27 @@ static void choose_append(fuzzer *f, append *a) {
   }
 }
 
+/* A tensor of the lists, or what one holds. */
+static void mutate_lists(fuzzer *f, append *a) {
+  apus_append_lists *l = &a->lists;
+  const DLTensor **places[] = {&l->batch_indices, &l->positions,
+                               a->is_table ? &l->block_table : &l->page_indptr, &l->page_indices};
+  tensor *tensors[] = {&a->batch_indices, &a->token_positions, &a->tables[0], &a->tables[1]};
+  int64_t which = range(f, 0, a->is_table ? 2 : 3);
+  tensor *t = tensors[which];
+  if (chance(f, 50) || t->memory->size < 4) {
+    mutate_tensor(f, places[which], t);
+  } else if (t->memory->data == (uint8_t *)t->dl.data + t->dl.byte_offset) {
+    int32_t value = (int32_t)awkward(f);
+    memcpy(t->memory->data + 4 * range(f, 0, (int64_t)t->memory->size / 4 - 1), &value, 4);
+  }
+}
+
 static void mutate_append(fuzzer *f, append *a) {
+  if (a->has_lists && chance(f, 40)) {
+    mutate_lists(f, a);
+    return;
+  }
   apus_append_problem *p = &a->problem;
   apus_int_list *lists[] = {&p->page_indptr, &p->page_indices, &p->last_page_length,
                             &p->block_table, &p->kv_lengths,   &p->batch_indices, &p->positions};
@@ -279,6 +328,7 @@ void append_case(fuzzer *f) {
   if (f->is_mutated) {
     for (int64_t i = range(f, 1, 2); i > 0; i--) mutate_append(f, &a);
   }
+  if (a.has_lists) a.problem.lists = structure(f, &a.lists, sizeof a.lists);
   const void *problem = structure(f, &a.problem, sizeof a.problem);
   const void *arguments = structure(f, &a.arguments, sizeof a.arguments);
   snapshot(f);
@@ -389,6 +439,13 @@ void rotate_case(fuzzer *f) {
   }
   for (int64_t i = 0; i < rows; i++) positions[i] = range(f, 0, greatest - 1);
   apus_int_list l = list(f, positions, rows);
+  tensor placed;
+  const DLTensor *by = NULL;
+  if (chance(f, 40)) {
+    make_integers(f, &placed, positions, 1, &rows);
+    by = &placed.dl;
+    if (f->is_mutated && chance(f, 30)) mutate_tensor(f, &by, &placed);
+  }
   const void *rope = NULL;
   const DLTensor *cache = NULL;
   if (chance(f, 50)) {
@@ -410,12 +467,15 @@ void rotate_case(fuzzer *f) {
   if (f->is_mutated && chance(f, 20)) mutate_list(f, &l);
   int out = in_place ? 0 : 2;
   snapshot(f);
-  begin_call(f, "apus_rotate");
-  if (!finish(f, F_ROTATE,
-              apus_rotate(f->backend, o.places[0], o.places[1], o.places[out], o.places[out + 1], l,
-                          rope, cache, (int32_t)range(f, 0, 1), random_stream(f)))) {
-    return;
-  }
+  begin_call(f, by != NULL ? "apus_rotate_by" : "apus_rotate");
+  int32_t interleaved = (int32_t)range(f, 0, 1);
+  const apus_stream *stream = random_stream(f);
+  apus_status status =
+      by != NULL ? apus_rotate_by(f->backend, o.places[0], o.places[1], o.places[out],
+                                  o.places[out + 1], by, rope, cache, interleaved, stream)
+                 : apus_rotate(f->backend, o.places[0], o.places[1], o.places[out],
+                               o.places[out + 1], l, rope, cache, interleaved, stream);
+  if (!finish(f, F_ROTATE, status)) return;
   accept_all(f, in_place ? &q : &q_out, "q_out");
   accept_all(f, in_place ? &k : &k_out, "k_out");
 }

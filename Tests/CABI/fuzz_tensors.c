@@ -211,6 +211,18 @@ void make(
   }
 }
 
+void make_integers(
+    fuzzer *f, tensor *t, const int64_t *values, int rank, const int64_t *shape) {
+  make(f, t, TYPE_I32, 0, 0, rank, shape);
+  int64_t width = shape[rank - 1], rows = rank == 2 ? shape[0] : 1;
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t i = 0; i < width; i++) {
+      int32_t value = (int32_t)values[r * width + i];
+      memcpy(t->memory->data + 4 * (r * (rank == 2 ? t->strides[0] : 0) + i), &value, 4);
+    }
+  }
+}
+
 /* Gives a tensor memory for what it now claims, or makes it claim what no memory could hold. */
 static void back(
     fuzzer *f, tensor *t, int64_t *shape, int64_t *strides, int rank, int has_strides,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from . import _native
 from ._attention import AttentionPlan
 from ._backends import Backend, backend, backend_of, cuda_device_count
+from ._capacity import PlanCapacity
 from ._operators import (
     append,
     merge_state,
@@ -28,6 +29,7 @@ __version__: str = _native.library.apus_version().decode()
 __all__ = [
     "AttentionPlan",
     "Backend",
+    "PlanCapacity",
     "Rope",
     "append",
     "backend",

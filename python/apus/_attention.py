@@ -10,13 +10,21 @@ from typing import Any
 
 from . import _backends, _native, _tensors
 from ._backends import Backend
+from ._capacity import PlanCapacity, limits_of
 from ._frame import TENSORS, WORDS, Frame
-from ._lists import Integers, choice, floats, integer, number
+from ._lists import (
+    Integers, choice, floats, integer, number, require_one_table, tensor_core_use)
 from ._rope import Rope
+from ._streams import StreamSlot
 from ._tensors import empty_like, is_torch, torch_type
 
 _ONE = 1.0
 _run = _native.library.apus_attention_run
+
+# What an update may change.
+_LISTS = (
+    "qo_indptr", "kv_indptr", "kv_lengths", "page_indptr", "page_indices", "last_page_length",
+    "block_table")
 
 _ids = itertools.count(1)
 # Plans by number, for the operators of torch.library.
@@ -74,6 +82,10 @@ class AttentionPlan:
     lse: ``"base2"``, ``"natural"``, or ``"natural_positive_infinity"`` (+inf for an empty row).
     accurate: f32-grade products; tolerance: above 0, the fastest path whose bound meets it.
     split_size, disable_split_kv, batch_invariant: how long contexts are split.
+    use_tensor_cores: for few rows on a GPU: ``"automatic"`` (the faster arithmetic), ``"never"``
+        (False: products in f32), ``"always"`` (True: general kernels compute what they cannot).
+    capacity: a ``PlanCapacity``, within which ``update`` may change the batch later, also under
+        graphs that captured runs of the plan. None for a plan of this batch alone.
     """
 
     def __init__(
@@ -113,6 +125,8 @@ class AttentionPlan:
         split_size: int = 0,
         disable_split_kv: bool = False,
         batch_invariant: bool = False,
+        use_tensor_cores: str | bool = "automatic",
+        capacity: PlanCapacity | None = None,
     ) -> None:
         self._handle = 0
         self._generation = _backends.generation()
@@ -125,8 +139,11 @@ class AttentionPlan:
         self.id = next(_ids)
         plans[self.id] = self
 
-    def _build(self) -> None:
-        """Makes the C structure of the options and plans it."""
+    def _build(self, updates: Any = None) -> None:
+        """Makes the C structure of the options and plans it, or updates the plan to it.
+
+        ``updates`` is the memory of the stream to update on.
+        """
         options = self._options
         problem = _native.AttentionProblem()
         keep: list[Any] = []
@@ -152,24 +169,40 @@ class AttentionPlan:
         problem.split_size = integer("split_size", options["split_size"] or 0, 64)
         problem.disables_split_kv = bool(options["disable_split_kv"])
         problem.is_batch_invariant = bool(options["batch_invariant"])
-        self._plan(problem)
+        problem.use_tensor_cores = tensor_core_use(options["use_tensor_cores"])
+        limits = limits_of(options["capacity"])
+        if limits is not None:
+            # Tensors of runs are those of a full batch.
+            rows = limits.batch * limits.queries_per_request
+        if updates is not None:
+            _native.check(
+                _native.library.apus_plan_update(
+                    self.handle, ctypes.addressof(problem), updates.address))
+        else:
+            self._plan(problem, limits)
         # From here on nothing fails: a plan that could not be made anew stays as it was. The lists
         # are read again when a forked child plans.
         self._problem, self._keep, self._rows = problem, keep, rows
+        self._capacity = limits
         self.q_type, self.kv_type, self.o_type = types["q_type"], types["kv_type"], types["o_type"]
         width = problem.head_dim_vo or problem.latent_ckv or problem.head_dim_qk
         self._heads, self._width = problem.qo_head_count, width
         self._o_dtype: Any = None
         self._frames: list[Frame] = []
 
-    def _plan(self, problem: _native.AttentionProblem) -> None:
+    def _plan(self, problem: _native.AttentionProblem, capacity: Any) -> None:
         handle = ctypes.c_uint64()
         if self.backend.is_cuda:
             while _dropped:
                 _native.library.apus_plan_destroy(_dropped.pop())
-        _native.check(
-            _native.library.apus_attention_plan(
-                self.backend.handle, ctypes.addressof(problem), ctypes.byref(handle)))
+        if capacity is None:
+            status = _native.library.apus_attention_plan(
+                self.backend.handle, ctypes.addressof(problem), ctypes.byref(handle))
+        else:
+            status = _native.library.apus_attention_plan_within(
+                self.backend.handle, ctypes.addressof(problem), ctypes.addressof(capacity),
+                ctypes.byref(handle))
+        _native.check(status)
         old, was = self._handle, self._generation
         self._handle = handle.value
         self._generation = _backends.generation()
@@ -319,6 +352,46 @@ class AttentionPlan:
             raise
         return self
 
+    def update(self, *, stream: Any = None, **lists: Any) -> AttentionPlan:
+        """Changes the batch of a plan with a ``capacity``: query rows, lengths, pages.
+
+        Runs behind it on the stream compute the new batch, and so does each replay of a graph
+        that captured runs before: the graph's addresses, grids and arguments stay. On a GPU it
+        neither allocates nor waits (unless four updates are in flight), and must stand outside of
+        captures. Rows of q behind the batch are not computed, and theirs of out not written.
+        Returns the plan itself.
+
+        Parameters
+        ----------
+        lists: those of ``qo_indptr``, ``kv_indptr``, ``kv_lengths``, ``page_indptr``,
+            ``page_indices``, ``last_page_length`` and ``block_table`` that change; None drops one.
+        stream: a CUDA stream; None for torch's current one, or the legacy default stream where
+            torch is not in use.
+
+        Raises
+        ------
+        ValueError for a batch outside of the capacity; nothing has changed then.
+        """
+        unknown = [name for name in lists if name not in _LISTS]
+        if unknown:
+            raise ValueError(
+                f"apus.AttentionPlan.update: changes must be of {', '.join(_LISTS)}; found "
+                f"{', '.join(unknown)}.")
+        if self._options["capacity"] is None:
+            raise ValueError(
+                "apus.AttentionPlan.update: the plan must have a capacity; found a plan of one "
+                "batch. Make it with capacity=apus.PlanCapacity(…).")
+        slot = StreamSlot()
+        before = self._options
+        self._options = {**before, **lists}
+        try:
+            slot.fill_current(self.backend, stream)
+            self._build(slot)
+        except BaseException:
+            self._options = before
+            raise
+        return self
+
     def __reduce__(self) -> Any:
         """A pickled or copied plan is planned anew where it arrives."""
         return (_plan_of, (self._options,))
@@ -328,7 +401,7 @@ class AttentionPlan:
         """The ``apus_plan`` of this process."""
         if self._generation != _backends._generation:
             self.backend.handle  # Raises for CUDA, makes the CPU's anew.
-            self._plan(self._problem)
+            self._plan(self._problem, self._capacity)
         return self._handle
 
     @property
@@ -513,17 +586,3 @@ class AttentionPlan:
 
 def _plan_of(options: dict[str, Any]) -> AttentionPlan:
     return AttentionPlan(**options)
-
-
-def require_one_table(operation: str, page_indptr: Any, block_table: Any, kv_lengths: Any) -> None:
-    """Pages come as lists per request or as a dense table, not both."""
-    if (page_indptr is None) == (block_table is None):
-        raise ValueError(
-            f"{operation}: exactly one of page_indptr and block_table must be given; found "
-            f"{'neither' if page_indptr is None else 'both'}.")
-    if block_table is not None and kv_lengths is None:
-        raise ValueError(f"{operation}: kv_lengths must be given with block_table; found None.")
-    if page_indptr is not None and kv_lengths is not None:
-        raise ValueError(
-            f"{operation}: kv_lengths must be None beside page_indptr; found a list. The lengths "
-            "follow from last_page_length.")

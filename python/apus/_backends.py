@@ -136,7 +136,7 @@ def backend(device: Any = "cpu") -> Backend:
     """
     if isinstance(device, Backend):
         return device
-    name = _normal(device)
+    name = device if type(device) is str and device in _backends else _normal(device)
     found = _backends.get(name)
     if found is not None:
         return found

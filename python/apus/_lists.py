@@ -164,3 +164,24 @@ def floats(name: str, values: Any, count: int) -> ctypes.Array[ctypes.c_float]:
     if any(math.isfinite(value) and abs(value) >= greatest for value in numbers):
         raise ValueError(f"apus: {name} must fit f32; found {max(numbers, key=abs)}.")
     return (ctypes.c_float * max(count, 1))(*numbers)
+
+
+def require_one_table(operation: str, page_indptr: Any, block_table: Any, kv_lengths: Any) -> None:
+    """Pages come as lists per request or as a dense table, not both."""
+    if (page_indptr is None) == (block_table is None):
+        raise ValueError(
+            f"{operation}: exactly one of page_indptr and block_table must be given; found "
+            f"{'neither' if page_indptr is None else 'both'}.")
+    if block_table is not None and kv_lengths is None:
+        raise ValueError(f"{operation}: kv_lengths must be given with block_table; found None.")
+    if page_indptr is not None and kv_lengths is not None:
+        raise ValueError(
+            f"{operation}: kv_lengths must be None beside page_indptr; found a list. The lengths "
+            "follow from last_page_length.")
+
+
+def tensor_core_use(value: Any) -> int:
+    """The code of a use of tensor cores: its name, or whether they are used."""
+    if isinstance(value, bool):
+        value = "always" if value else "never"
+    return choice("use_tensor_cores", value, _native.TENSOR_CORES)

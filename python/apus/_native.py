@@ -38,6 +38,7 @@ LAYOUTS = {"NHD": 0, "HND": 1}
 BIT_ORDERS = {"little": 0, "big": 1}
 LSE_CONVENTIONS = {"base2": 0, "natural": 1, "natural_positive_infinity": 2}
 RAGGED, PADDED, PAGED = 0, 1, 2
+TENSOR_CORES = {"automatic": 0, "never": 1, "always": 2}
 
 
 class DLTensor(Structure):
@@ -137,6 +138,8 @@ class AttentionProblem(_Sized):
         ("split_size", c_int64),
         ("disables_split_kv", c_int32),
         ("is_batch_invariant", c_int32),
+        ("use_tensor_cores", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -168,6 +171,32 @@ class AttentionArguments(_Sized):
     ]
 
 
+class PlanCapacity(_Sized):
+    """apus_plan_capacity."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("batch", c_int32),
+        ("queries_per_request", c_int32),
+        ("keys_per_request", c_int64),
+        ("key_rows", c_int64),
+        ("cache_pages", c_int64),
+    ]
+
+
+class AppendLists(_Sized):
+    """apus_append_lists."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("batch_indices", c_void_p),
+        ("positions", c_void_p),
+        ("page_indptr", c_void_p),
+        ("page_indices", c_void_p),
+        ("block_table", c_void_p),
+    ]
+
+
 class AppendProblem(_Sized):
     """apus_append_problem."""
 
@@ -189,6 +218,7 @@ class AppendProblem(_Sized):
         ("kv_lengths", IntList),
         ("batch_indices", IntList),
         ("positions", IntList),
+        ("lists", c_void_p),
     ]
 
 
@@ -224,6 +254,8 @@ _FUNCTIONS: dict[str, list[type]] = {
     "apus_backend_name": [c_uint64, c_char_p, c_size_t, POINTER(c_size_t)],
     "apus_cuda_device_count": [POINTER(c_int32)],
     "apus_attention_plan": [c_uint64, c_void_p, POINTER(c_uint64)],
+    "apus_attention_plan_within": [c_uint64, c_void_p, c_void_p, POINTER(c_uint64)],
+    "apus_plan_update": [c_uint64, c_void_p, c_void_p],
     "apus_plan_workspace_size": [c_uint64, POINTER(c_size_t)],
     "apus_plan_describe": [c_uint64, c_char_p, c_size_t, POINTER(c_size_t)],
     "apus_plan_destroy": [c_uint64],
@@ -233,6 +265,7 @@ _FUNCTIONS: dict[str, list[type]] = {
     "apus_merge_state_in_place": [c_uint64] + [c_void_p] * 5 + [c_int32, c_void_p],
     "apus_merge_states": [c_uint64] + [c_void_p] * 4 + [c_int32, c_void_p],
     "apus_rotate": [c_uint64] + [c_void_p] * 4 + [IntList, c_void_p, c_void_p, c_int32, c_void_p],
+    "apus_rotate_by": [c_uint64] + [c_void_p] * 7 + [c_int32, c_void_p],
     "apus_pack_bits": [c_uint64, c_void_p, c_void_p, IntList, c_int32, c_void_p],
 }
 _RESULTS: dict[str, type] = {

@@ -6,10 +6,10 @@ import ctypes
 from typing import Any
 
 from . import _native, _tensors
-from ._attention import require_one_table
-from ._backends import Backend, backend, backend_of
+from ._backends import Backend, backend
+from ._device_lists import append_lists, is_on_device, on_device
 from ._frame import set_scale_value
-from ._lists import Integers, choice, integer
+from ._lists import Integers, choice, integer, require_one_table
 from ._rope import Rope
 from ._streams import StreamSlot
 from ._tensors import Slot, device_of, empty_like, shape_of, type_of
@@ -18,22 +18,28 @@ _library = _native.library
 
 
 def _backend(tensor: Any, name: str) -> Backend:
-    return backend(device_of(tensor, name))
+    found = backend(device_of(tensor, name))
+    # In a forked child CUDA's raises here, before torch is asked for anything.
+    found.handle
+    return found
 
 
-def _finish(
-    function: Any, backend: Backend, like: Any, stream: Any, *arguments: Any
-) -> None:
-    """Calls a function whose first argument is the back end and whose last is the stream."""
-    slot = StreamSlot()
-    _native.check(function(backend.handle, *arguments, slot.fill(backend, like, stream)))
+def _follows(place: Backend, *lists: Any, stays: bool = False) -> bool:
+    """Whether kernels follow lists where they lie, instead of the host."""
+    return place.is_cuda and any(is_on_device(values, stays) for values in lists)
 
 
 class _Slots:
-    """Slots of one call, kept with what they point at."""
+    """Slots of one call, kept with what they point at, and used again by later calls of the same
+    operator: a tensor of the shape, type and device of its predecessor costs an address."""
 
-    def __init__(self) -> None:
+    __slots__ = ("keep", "known", "stream", "pool")
+
+    def __init__(self, pool: list[_Slots]) -> None:
         self.keep: list[Any] = []
+        self.known: dict[str, Slot] = {}
+        self.stream = StreamSlot()
+        self.pool = pool
 
     def __call__(
         self, name: str, tensor: Any, is_output: bool = False, kind: str | None = None
@@ -41,12 +47,36 @@ class _Slots:
         """Integers of the width of ``kind`` are taken for it."""
         if tensor is None:
             return None
-        slot = Slot(name, is_output, self.keep)
-        self.keep.append(slot)
+        slot = self.known.get(name)
+        if slot is None:
+            slot = self.known[name] = Slot(name, is_output, self.keep)
+        slot.is_output = is_output
         address = slot.fill(tensor)
         if kind is not None:
             slot.retype(kind)
         return address
+
+    def call(
+        self, function: Any, backend: Backend, like: Any, stream: Any, *arguments: Any
+    ) -> None:
+        """Calls a function whose first argument is the back end and whose last is the stream."""
+        _native.check(
+            function(backend.handle, *arguments, self.stream.fill(backend, like, stream)))
+        # After a failure they are dropped.
+        self.keep.clear()
+        self.pool.append(self)
+
+
+# Slots that no call uses, by operator; calls of several threads use several.
+_idle: dict[str, list[_Slots]] = {}
+
+
+def _slots(operator: str) -> _Slots:
+    pool = _idle.setdefault(operator, [])
+    try:
+        return pool.pop()
+    except IndexError:
+        return _Slots(pool)
 
 
 def _append_scale(slots: _Slots, name: str, target: Any, value: Any) -> None:
@@ -89,6 +119,12 @@ def append(
     Token t goes to position ``positions[t]`` of request ``batch_indices[t]`` (−1 skips it). The
     page table is that of the cache after the append.
 
+    Where one of the lists is a tensor of a CUDA device, the kernel follows all of them there:
+    nothing is copied to the host or waited for, a CUDA graph may capture the call and reads them at
+    each replay, and what they hold is not checked. Wrong ones overwrite memory;
+    ``APUS_CHECK_INDICES=1`` in the environment checks them, at the price of a wait.
+    ``last_page_length`` and ``kv_lengths`` are then not needed.
+
     keys, values: ``[tokens, kv_head, head_dim]``; latent: ckv ``[tokens, ckv]`` and kpe.
     k, v or kv: the cache, as for ``AttentionPlan.run``.
     page_size: taken from the cache's shape if None.
@@ -104,7 +140,7 @@ def append(
              positions), k_scale, v_scale, latent, source_type, cache_type)
     operation = "apus.append"
     place = _backend(keys, "keys")
-    slots = _Slots()
+    slots = _slots("append")
     cache = kv if kv is not None else k
     if cache is None:
         raise ValueError(f"{operation}: k and v, or kv, must be given; found neither.")
@@ -129,28 +165,48 @@ def append(
     if page_size is None:
         page_size = _page_size(operation, cache, kv is not None, layout, latent)
     problem.page_size = integer("page_size", page_size, 64)
-    require_one_table(operation, page_indptr, block_table, kv_lengths)
     lists = {
         "page_indptr": page_indptr, "page_indices": page_indices,
         "last_page_length": last_page_length, "block_table": block_table,
         "kv_lengths": kv_lengths, "batch_indices": batch_indices, "positions": positions}
-    for name, given in lists.items():
-        if given is None:
-            continue
-        found = Integers(name, given, 2 if name == "block_table" else 1)
-        slots.keep.append(found)
-        setattr(problem, name, found.struct)
-        if name == "block_table":
-            problem.pages_per_request = found.shape[1]
+    # Without lengths the host cannot follow the lists.
+    stays = (last_page_length if block_table is None else kv_lengths) is None
+    if _follows(place, *lists.values(), stays=stays):
+        _require_table_on_device(operation, page_indptr, page_indices, block_table)
+        followed = append_lists(lists, place.index, stream, slots)
+        problem.lists = ctypes.addressof(followed)
+    else:
+        require_one_table(operation, page_indptr, block_table, kv_lengths)
+        for name, given in lists.items():
+            if given is None:
+                continue
+            found = Integers(name, given, 2 if name == "block_table" else 1)
+            slots.keep.append(found)
+            setattr(problem, name, found.struct)
+            if name == "block_table":
+                problem.pages_per_request = found.shape[1]
     arguments = _native.AppendArguments()
     arguments.keys, arguments.values = slots("keys", keys), slots("values", values)
     arguments.k, arguments.v = slots("k", k, True), slots("v", v, True)
     arguments.kv = slots("kv", kv, True)
     _append_scale(slots, "k_scale", arguments.k_scale, k_scale)
     _append_scale(slots, "v_scale", arguments.v_scale, v_scale)
-    _finish(
+    slots.call(
         _library.apus_append, place, keys, stream, ctypes.addressof(problem),
         ctypes.addressof(arguments))
+
+
+def _require_table_on_device(
+    operation: str, page_indptr: Any, page_indices: Any, block_table: Any
+) -> None:
+    """Pages in one of two forms; lengths do not count where kernels follow the lists."""
+    given = (page_indptr is not None, page_indices is not None, block_table is not None)
+    if given not in ((True, True, False), (False, False, True)):
+        names = ("page_indptr", "page_indices", "block_table")
+        found = ", ".join(name for name, is_given in zip(names, given) if is_given) or "none"
+        raise ValueError(
+            f"{operation}: page_indptr and page_indices, or block_table, must be given; found "
+            f"{found}.")
 
 
 def _page_size(operation: str, cache: Any, combined: bool, layout: str, latent: bool) -> int:
@@ -177,14 +233,14 @@ def merge_state(
     if torch is not None and torch.is_compiling():
         return torch.traced_merge(torch.merge_state(v_a, s_a, v_b, s_b, lse), out, out_lse)
     place = _backend(v_a, "v_a")
-    slots = _Slots()
+    slots = _slots("merge_state")
     convention = choice("lse", lse, _native.LSE_CONVENTIONS)
     kind = _float_type("apus.merge_state", v_a, "v_a", dtype)
     if out is None:
         out = empty_like(v_a, shape_of(v_a, "v_a"), kind)
     if out_lse is None:
         out_lse = empty_like(s_a, shape_of(s_a, "s_a"), "f32")
-    _finish(
+    slots.call(
         _library.apus_merge_state, place, v_a, stream, slots("v_a", v_a, kind=dtype),
         slots("s_a", s_a), slots("v_b", v_b, kind=dtype), slots("s_b", s_b),
         slots("out", out, True, dtype),
@@ -215,9 +271,9 @@ def merge_state_in_place(
     if torch is not None and torch.is_compiling():
         return torch.merge_state_in_place(v, s, v_other, s_other, mask, lse)
     place = _backend(v, "v")
-    slots = _Slots()
+    slots = _slots("merge_state_in_place")
     _float_type("apus.merge_state_in_place", v, "v", dtype)
-    _finish(
+    slots.call(
         _library.apus_merge_state_in_place, place, v, stream, slots("v", v, True, dtype),
         slots("s", s, True), slots("v_other", v_other, kind=dtype), slots("s_other", s_other),
         slots("mask", mask), choice("lse", lse, _native.LSE_CONVENTIONS))
@@ -234,7 +290,7 @@ def merge_states(
     if torch is not None and torch.is_compiling():
         return torch.traced_merge(torch.merge_states(states, logits, lse), out, out_lse)
     place = _backend(states, "states")
-    slots = _Slots()
+    slots = _slots("merge_states")
     convention = choice("lse", lse, _native.LSE_CONVENTIONS)
     shape = shape_of(states, "states")
     if len(shape) != 4:
@@ -245,7 +301,7 @@ def merge_states(
         out = empty_like(states, (shape[0], shape[2], shape[3]), kind)
     if out_lse is None:
         out_lse = empty_like(logits, (shape[0], shape[2]), "f32")
-    _finish(
+    slots.call(
         _library.apus_merge_states, place, states, stream, slots("states", states, kind=dtype),
         slots("logits", logits), slots("out", out, True, dtype), slots("out_lse", out_lse, True),
         convention)
@@ -263,13 +319,17 @@ def rotate(
     Either ``rope``, or ``cos_sin_cache`` f32 ``[positions, rotary_dim]`` (cosines, then sines) with
     ``interleaved``, must be given. Outputs may be the inputs; ``dtype`` names the type of
     tensors that hold plain integers. Returns (q_out, k_out).
+
+    Positions that are a tensor of a CUDA device, int32 or int64, are read by the kernel: nothing is
+    copied to the host or waited for, a CUDA graph may capture the call and reads them at each
+    replay, and they are not checked (``APUS_CHECK_INDICES=1`` in the environment has them checked).
     """
     torch = _tensors.torch_operators
     if torch is not None and torch.is_compiling():
         return torch.traced_rotate(
             q, k, positions, rope, cos_sin_cache, interleaved, q_out, k_out)
     place = _backend(q, "q")
-    slots = _Slots()
+    slots = _slots("rotate")
     if (rope is None) == (cos_sin_cache is None):
         raise ValueError(
             "apus.rotate: either rope or cos_sin_cache must be given; found "
@@ -282,15 +342,26 @@ def rotate(
         struct = rope._struct()
         slots.keep.append(struct)
         address = ctypes.addressof(struct)
-    rows = Integers("positions", positions)
+    function: Any = _library.apus_rotate
+    rows: Any
+    if _follows(place, positions):
+        function = _library.apus_rotate_by
+        tensor = on_device(
+            "positions", positions, index=place.index, wide=True, stream=stream)
+        slots.keep.append(tensor)
+        rows = slots("positions", tensor)
+    else:
+        found = Integers("positions", positions)
+        slots.keep.append(found)
+        rows = found.struct
     if q_out is None:
         q_out = empty_like(q, shape_of(q, "q"), _float_type("apus.rotate", q, "q", dtype))
     if k_out is None:
         k_out = empty_like(k, shape_of(k, "k"), _float_type("apus.rotate", k, "k", dtype))
-    _finish(
-        _library.apus_rotate, place, q, stream, slots("q", q, kind=dtype),
+    slots.call(
+        function, place, q, stream, slots("q", q, kind=dtype),
         slots("k", k, kind=dtype), slots("q_out", q_out, True, dtype),
-        slots("k_out", k_out, True, dtype), rows.struct, address,
+        slots("k_out", k_out, True, dtype), rows, address,
         slots("cos_sin_cache", cos_sin_cache), int(bool(interleaved)))
     return q_out, k_out
 
@@ -304,8 +375,8 @@ def pack_bits(
     torch = _tensors.torch_operators
     if torch is not None and torch.is_compiling() and indptr is None and out is None:
         return torch.pack_bits(flags, bit_order)
-    place = backend_of(flags)
-    slots = _Slots()
+    place = _backend(flags, "flags")
+    slots = _slots("pack_bits")
     order = choice("bit_order", bit_order, _native.BIT_ORDERS)
     shape = shape_of(flags, "flags")
     if len(shape) != 1:
@@ -326,7 +397,7 @@ def pack_bits(
                 f"apus.pack_bits: indptr must rise and end within the {shape[0]} flags; found "
                 f"{count} bytes of bits.")
         out = empty_like(flags, (count,), "u8")
-    _finish(
+    slots.call(
         _library.apus_pack_bits, place, flags, stream, slots("flags", flags),
         slots("out", out, True), segments, order)
     return out

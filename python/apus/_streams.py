@@ -38,7 +38,20 @@ class StreamSlot:
 
     def __init__(self) -> None:
         self.memory = _native.Stream()
-        self.address = ctypes.addressof(self.memory)
+        self.address: int | None = ctypes.addressof(self.memory)
+
+    def fill_current(self, backend: Backend, stream: Any) -> None:
+        """As ``fill`` for a call without tensors: torch's current stream where torch is in use.
+
+        ``address`` is None for the CPU then.
+        """
+        torch = sys.modules.get("torch")
+        if backend.is_cuda and stream is None and torch is not None and (
+            torch.cuda.is_initialized()
+        ):
+            stream = _current_stream(torch, backend.index)
+        if self.fill(backend, None, stream) is None:
+            self.address = None
 
     def fill(self, backend: Backend, tensor: Any, stream: Any) -> int | None:
         """The address of the stream; None for the CPU, which runs synchronously.

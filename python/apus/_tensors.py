@@ -180,7 +180,8 @@ def _fill_numpy(slot: Slot, array: Any) -> None:
                 f"bytes for elements of {item}.")
         strides = tuple(s // item for s in array.strides)
         if array.size == 0:
-            strides = tuple(max(s, 0) for s in strides)
+            # NumPy's mean nothing: negative ones of a reversed array, zeros of a new one.
+            strides = dense_strides(array.shape)
         slot.describe(array.shape, strides, code, (_native.CPU, 0))
         slot.key = key
     slot.words[0] = address
@@ -269,8 +270,21 @@ def shape_of(tensor: Any, name: str) -> tuple[int, ...]:
             f"{type(tensor).__name__}.") from error
 
 
+# By dtype of torch.
+_torch_names: dict[Any, str | None] = {}
+
+
 def type_of(tensor: Any, name: str) -> str | None:
     """The name of a tensor's element type; None for integers, which stand for any type."""
+    if is_torch(tensor):
+        try:
+            return _torch_names[tensor.dtype]
+        except KeyError:
+            slot = Slot(name)
+            slot.fill(tensor)
+            kind = TYPE_NAMES.get((slot.memory.tensor.code, slot.memory.tensor.bits))
+            _torch_names[tensor.dtype] = kind
+            return kind
     slot = Slot(name)
     slot.fill(tensor)
     return TYPE_NAMES.get((slot.memory.tensor.code, slot.memory.tensor.bits))
@@ -320,6 +334,12 @@ def empty_like(tensor: Any, shape: tuple[int, ...], kind: str) -> Any:
 
 def device_of(tensor: Any, name: str = "tensor") -> str:
     """``"cpu"`` or ``"cuda:0"``: where a tensor lives."""
+    if is_torch(tensor):
+        place = tensor.device
+        if place.type == "cpu":
+            return "cpu"
+        if place.type == "cuda" and place.index is not None:
+            return f"cuda:{place.index}"
     slot = Slot(name)
     slot.fill(tensor)
     kind, index = slot.memory.tensor.device_type, slot.memory.tensor.device_id

@@ -307,6 +307,21 @@ def test_rows_beyond_the_plan_are_zero(cpu: Any, rng: Any) -> None:
     assert not out[2].any() and not lse[2].any() and out[:2].any()
 
 
+@pytest.mark.parametrize("use, stated", [
+    ("automatic", None), ("never", "tensor cores never"), ("always", "tensor cores always"),
+    (False, "tensor cores never"), (True, "tensor cores always")])
+def test_use_of_tensor_cores(cpu: Any, use: Any, stated: str | None) -> None:
+    plan = apus.AttentionPlan(
+        cpu, qo_head_count=4, kv_head_count=2, head_dim_qk=DIM, qo_indptr=[0, 1], kv_indptr=[0, 9],
+        use_tensor_cores=use)
+    text = plan.describe()
+    assert stated in text if stated else "tensor cores" not in text
+    again = plan.replan(use_tensor_cores="automatic")
+    assert again is plan and "tensor cores" not in plan.describe()
+    with pytest.raises(ValueError, match="use_tensor_cores must be one of automatic, nev"):
+        plan.replan(use_tensor_cores="sometimes")
+
+
 def test_encoding_of_the_reference_is_exact_on_its_own_values() -> None:
     for kind in ("e4m3", "e5m2"):
         codes = np.arange(256, dtype=np.uint8)

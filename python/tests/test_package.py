@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -212,6 +213,36 @@ def test_the_cpu_works_in_a_forked_child() -> None:
 
     assert in_child(work) == "True True (1, 4, 32)"
     assert np.array_equal(plan.run(q, k=k, v=v), wanted)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_children_work_whatever_other_threads_held() -> None:
+    plan, q, k, v = sample(8, 60)
+    wanted = plan.run(q, k=k, v=v)
+    done = threading.Event()
+
+    def hammer() -> None:
+        while not done.is_set():
+            mine, *tensors = sample(2, 5)
+            mine.run(tensors[0], k=tensors[1], v=tensors[2])
+            mine.describe()
+
+    def work() -> str:
+        signal.alarm(30)
+        fresh = sample(8, 60)[0]
+        return f"{np.array_equal(plan.run(q, k=k, v=v), wanted)} " + str(
+            np.array_equal(fresh.run(q, k=k, v=v), wanted))
+
+    threads = [threading.Thread(target=hammer) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(40):
+            assert in_child(work) == "True True"
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -2,14 +2,6 @@ public import ApusCPU
 public import ApusCore
 internal import ApusPlanner
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#elseif canImport(Darwin)
-  internal import Darwin
-#endif
-
 /// The CPU back end: complete over the whole contract. Products are f32-grade; under `.fast` P is
 /// rounded to bf16 where the CPU multiplies bf16 pairs.
 ///
@@ -43,7 +35,7 @@ public struct CPUBackend: Backend {
   public static func fromEnvironment() throws(ApusError) -> CPUBackend {
     var instructionSet: InstructionSet?
     var threadCount: Int?
-    if let name = environment("APUS_CPU") {
+    if let name = environmentVariable("APUS_CPU") {
       guard let set = InstructionSet(rawValue: name) else {
         throw .argument(
           ArgumentError(
@@ -52,7 +44,7 @@ public struct CPUBackend: Backend {
       }
       instructionSet = set
     }
-    if let text = environment("APUS_THREADS") {
+    if let text = environmentVariable("APUS_THREADS") {
       guard let count = Int(text) else {
         throw .argument(
           ArgumentError(
@@ -61,12 +53,6 @@ public struct CPUBackend: Backend {
       threadCount = count
     }
     return try CPUBackend(instructionSet: instructionSet, threadCount: threadCount)
-  }
-
-  private static func environment(_ name: String) -> String? {
-    guard let value = getenv(name) else { return nil }
-    let text = String(cString: value)
-    return text.isEmpty ? nil : text
   }
 
   /// Relative L2 error of o, before it is rounded to its type, that f32 arithmetic keeps for scores
@@ -100,22 +86,29 @@ public struct CPUBackend: Backend {
     _ plan: any AttentionPlan, _ arguments: AttentionArguments, workspace: TensorView?,
     on stream: ExecutionStream, operation: String
   ) throws(ApusError) {
-    guard let plan = plan as? CPUAttentionPlan else {
+    let updatable = plan as? UpdatableCPUPlan
+    guard let plan = updatable?.current ?? plan as? CPUAttentionPlan else {
       throw .argument(
         ArgumentError(
           operation: operation, "the plan must come from back end cpu", found: plan.backendName))
     }
     try requireSynchronous(stream, operation)
     try wrappingArguments { () throws(ArgumentError) in
-      try arguments.validate(for: plan.problem, memory: .host, operation: operation)
+      try arguments.validate(
+        for: updatable?.problem ?? plan.problem, memory: .host, operation: operation)
+      if updatable?.limits.cachePages == nil, updatable != nil {
+        // Nothing has told how large the caches must be.
+        try arguments.validate(for: plan.problem, memory: .host, operation: operation)
+      }
       try Self.validateScaleValues(arguments.scales.named, operation: operation)
       if let workspace {
-        try validateWorkspace(workspace, plan.workspaceByteCount, operation)
+        try validateWorkspace(
+          workspace, updatable == nil ? plan.workspaceByteCount : 0, operation)
       }
     }
     if plan.workspaceByteCount == 0 {
       engine.run(plan, arguments, workspace: nil)
-    } else if let workspace {
+    } else if let workspace, updatable == nil {
       engine.run(plan, arguments, workspace: workspace.mutableHostPointer)
     } else {
       let own = try allocate(byteCount: plan.workspaceByteCount, operation: operation)
@@ -147,11 +140,12 @@ public struct CPUBackend: Backend {
     _ problem: AppendProblem, _ arguments: AppendArguments, on stream: ExecutionStream
   ) throws(ApusError) {
     try requireSynchronous(stream, "Append.run")
-    let destinations = try wrappingArguments { () throws(ArgumentError) in
+    let (problem, destinations) = try wrappingArguments { () throws(ArgumentError) in
+      let problem = try problem.readingLists(operation: "Append.run")
       let destinations = try problem.resolve(
         arguments, memory: .host, operation: "Append.run")
       try Self.validateScaleValues(arguments.namedHeadScales, operation: "Append.run")
-      return destinations
+      return (problem, destinations)
     }
     engine.append(problem, arguments, destinations: destinations)
   }
@@ -168,8 +162,10 @@ public struct CPUBackend: Backend {
   /// Rotates q and k.
   public func rotate(_ arguments: RotaryArguments, on stream: ExecutionStream) throws(ApusError) {
     try requireSynchronous(stream, "Rotary.run")
-    try wrappingArguments { () throws(ArgumentError) in
+    let arguments = try wrappingArguments { () throws(ArgumentError) in
+      let arguments = try arguments.readingPositions(operation: "Rotary.run")
       try arguments.validate(memory: .host, operation: "Rotary.run")
+      return arguments
     }
     engine.rotate(arguments)
   }
@@ -185,7 +181,7 @@ public struct CPUBackend: Backend {
     engine.packBits(arguments)
   }
 
-  private func requireSynchronous(
+  func requireSynchronous(
     _ stream: ExecutionStream, _ operation: String
   ) throws(ApusError) {
     guard stream == .synchronous else {

@@ -27,12 +27,16 @@ public enum BatchDecode {
   /// `[pages, kvHead, pageSize, dim]` (HND).
   ///
   /// q is `[batch · queriesPerRequest, qoHead, headDimQK]`, the last tokens of each request.
+  ///
+  /// - Parameter capacity: what `PlannedAttention.update` may change the batch to; nil for a plan of
+  ///   this batch alone.
   /// - Throws: `ApusError` with every violation.
   public static func plan(
     shape: AttentionShape, types: AttentionTypes, pages: PageTable, layout: KVLayout = .nhd,
     queriesPerRequest: Int = 1, mask: AttentionMask = .causal,
     modification: ScoreModification = ScoreModification(), lseConvention: LSEConvention = .base2,
-    options: ExecutionOptions = ExecutionOptions(), on backend: any Backend
+    options: ExecutionOptions = ExecutionOptions(), capacity: PlanCapacity? = nil,
+    on backend: any Backend
   ) throws(ApusError) -> PlannedAttention {
     try requireCounts([("queriesPerRequest", queriesPerRequest)], operation: "BatchDecode.plan")
     let problem = AttentionProblem(
@@ -40,7 +44,8 @@ public enum BatchDecode {
       qoIndptr: RaggedIndptr(uniform: queriesPerRequest, batch: pages.batch),
       geometry: .paged(pages), layout: layout, mask: mask, modification: modification,
       lseConvention: lseConvention, options: options)
-    return try PlannedAttention(problem, operation: "BatchDecode", backend: backend)
+    return try PlannedAttention(
+      problem, capacity: capacity, operation: "BatchDecode", backend: backend)
   }
 
   /// Plans decode over a padded cache: k `[batch, maxLength, kvHead, dim]` (NHD) or
@@ -48,13 +53,14 @@ public enum BatchDecode {
   ///
   /// - Parameter lengths: tokens of each request; nil means all `maxLength` of them, as FlashInfer's
   ///   former `batch_decode_with_padded_kv_cache` did.
+  /// - Parameter capacity: as for pages.
   /// - Throws: `ApusError` with every violation.
   public static func planPadded(
     shape: AttentionShape, types: AttentionTypes, batch: Int, maxLength: Int,
     lengths: [Int]? = nil, layout: KVLayout = .nhd, queriesPerRequest: Int = 1,
     mask: AttentionMask = .causal, modification: ScoreModification = ScoreModification(),
     lseConvention: LSEConvention = .base2, options: ExecutionOptions = ExecutionOptions(),
-    on backend: any Backend
+    capacity: PlanCapacity? = nil, on backend: any Backend
   ) throws(ApusError) -> PlannedAttention {
     try requireBatch(batch, operation: "BatchDecode.plan")
     try requireCounts([("queriesPerRequest", queriesPerRequest)], operation: "BatchDecode.plan")
@@ -65,7 +71,8 @@ public enum BatchDecode {
         maxLength: maxLength, lengths: lengths ?? [Int](repeating: maxLength, count: batch)),
       layout: layout, mask: mask, modification: modification, lseConvention: lseConvention,
       options: options)
-    return try PlannedAttention(problem, operation: "BatchDecode", backend: backend)
+    return try PlannedAttention(
+      problem, capacity: capacity, operation: "BatchDecode", backend: backend)
   }
 }
 

@@ -3,10 +3,11 @@ public import ApusCore
 /// An attention operator that was planned and can run any number of times: the common result of
 /// `SingleDecode`, `BatchDecode`, `SinglePrefill`, `BatchPrefill` and `MLADecode`.
 ///
-/// It is a value. Several runs may be under way at once, on several threads of the CPU or streams of a
-/// GPU, if each has outputs and a workspace of its own; runs without a workspace of the caller share
-/// the plan's on a GPU and must follow each other. Keep it as long as a graph that captured a run is
-/// replayed; enqueued runs may outlive it.
+/// It is a value, but for a plan with a capacity, whose copies share what `update` changes. Several
+/// runs may be under way at once, on several threads of the CPU or streams of a GPU, if each has
+/// outputs and a workspace of its own; runs without a workspace of the caller share the plan's on a
+/// GPU and must follow each other. Keep it as long as a graph that captured a run is replayed;
+/// enqueued runs may outlive it.
 public struct PlannedAttention: Sendable, CustomStringConvertible {
   /// The operator's name in errors.
   public let operation: String
@@ -14,10 +15,12 @@ public struct PlannedAttention: Sendable, CustomStringConvertible {
   public let backend: any Backend
   /// What will run.
   public let plan: any AttentionPlan
+  /// What `update` may be given; nil for a plan of one batch.
+  public let capacity: PlanCapacity?
   /// The operator's name in errors of runs, made once.
   private let runOperation: String
 
-  /// The planned problem.
+  /// The planned problem; of a plan with a capacity, one of the capacity's size that lists nothing.
   public var problem: AttentionProblem { plan.problem }
   /// Exact size of the workspace that `run` needs.
   public var workspaceByteCount: Int { plan.workspaceByteCount }
@@ -26,7 +29,8 @@ public struct PlannedAttention: Sendable, CustomStringConvertible {
 
   /// Plans a problem under an operator's name; the operators and the C ABI validate nothing before.
   package init(
-    _ problem: AttentionProblem, operation: String, backend: any Backend
+    _ problem: AttentionProblem, capacity: PlanCapacity? = nil, operation: String,
+    backend: any Backend
   ) throws(ApusError) {
     // Back ends with routes refuse in `plan`, with the same words and without validating twice.
     if !(backend is any RoutedBackend),
@@ -40,7 +44,64 @@ public struct PlannedAttention: Sendable, CustomStringConvertible {
     self.operation = operation
     runOperation = "\(operation).run"
     self.backend = backend
-    plan = try backend.plan(problem, operation: "\(operation).plan")
+    self.capacity = capacity
+    if let capacity {
+      plan = try backend.plan(problem, capacity: capacity, operation: "\(operation).plan")
+    } else {
+      plan = try backend.plan(problem, operation: "\(operation).plan")
+    }
+  }
+
+  /// Changes what a plan with a capacity computes: other lengths, pages and query rows, all else as
+  /// planned. Runs behind this call on the stream compute the new problem, and so does each replay of a
+  /// graph that captured runs before.
+  ///
+  /// On a GPU it enqueues one or two copies from memory of its own and neither allocates nor waits,
+  /// unless four updates are in flight. Order it with runs and replays on other streams by events.
+  ///
+  /// - Throws: `ApusError.argument` for a problem outside the capacity, or a stream under capture;
+  ///   nothing has changed then.
+  public func update(
+    _ problem: AttentionProblem, on stream: ExecutionStream = .synchronous
+  ) throws(ApusError) {
+    try backend.update(plan, to: problem, on: stream, operation: "\(operation).update")
+  }
+
+  /// Changes the pages of a plan with a capacity, and with them batch and lengths.
+  ///
+  /// - Parameter queriesPerRequest: nil for the capacity's.
+  /// - Throws: as `update(_:on:)`.
+  public func update(
+    pages: PageTable, queriesPerRequest: Int? = nil, on stream: ExecutionStream = .synchronous
+  ) throws(ApusError) {
+    try requireBatch(pages.batch, operation: "\(operation).update")
+    let queries = queriesPerRequest ?? capacity?.queriesPerRequest ?? 1
+    try requireCounts([("queriesPerRequest", queries)], operation: "\(operation).update")
+    var changed = problem
+    changed.qoIndptr = RaggedIndptr(uniform: queries, batch: pages.batch)
+    changed.geometry = .paged(pages)
+    try update(changed, on: stream)
+  }
+
+  /// Changes the lengths of a plan with a capacity over a padded cache.
+  ///
+  /// - Parameter queriesPerRequest: nil for the capacity's.
+  /// - Throws: as `update(_:on:)`.
+  public func update(
+    lengths: [Int], queriesPerRequest: Int? = nil, on stream: ExecutionStream = .synchronous
+  ) throws(ApusError) {
+    guard case .padded(let maxLength, _) = problem.geometry else {
+      throw .argument(
+        ArgumentError(
+          operation: "\(operation).update", "lengths must belong to a padded cache",
+          found: "\(problem.geometry)", remedy: "Pass pages, or a whole problem."))
+    }
+    let queries = queriesPerRequest ?? capacity?.queriesPerRequest ?? 1
+    try requireCounts([("queriesPerRequest", queries)], operation: "\(operation).update")
+    var changed = problem
+    changed.qoIndptr = RaggedIndptr(uniform: queries, batch: lengths.count)
+    changed.geometry = .padded(maxLength: maxLength, lengths: lengths)
+    try update(changed, on: stream)
   }
 
   /// Computes o, and lse when a tensor is given for it.

@@ -72,7 +72,7 @@ extension GPUBenchOptions {
 
 extension ApusError {
   /// Whether the back end has no implementation.
-  fileprivate var isRefusal: Bool {
+  var isRefusal: Bool {
     if case .unsupported = self { true } else { false }
   }
 }

@@ -38,16 +38,20 @@ struct GPUDecodeBench: ParsableCommand {
     let tuner = GPUDecodeTuner(session: session, variants: variant)
     let progress = Progress()
     var results: [GPUDecodeTuner.Result] = []
+    var skipped: [BenchSkip] = []
     for (index, shape) in shapes.enumerated() {
       progress.show("[\(index + 1)/\(shapes.count)] \(shape.tag) \(shape.kvType)")
-      results += try tuner.measure(shape)
+      let measured = try tuner.measure(shape)
+      results += measured.results
+      skipped += measured.skipped
     }
     progress.clear()
     let report = GPUDecodeTuner.Report(
       date: ISO8601DateFormatter().string(from: Date()),
       commit: options.commit ?? BenchCommit.current, device: GPUDeviceInfo(session.device),
-      limits: try session.limits(), results: results)
+      limits: try session.limits(), results: results,
+      skipped: skipped)
     if let json = options.json { try GPUBenchOptions.write(report, to: json) }
-    if options.json != "-" { print(GPUDecodeTuner.table(results)) }
+    if options.json != "-" { print(GPUDecodeTuner.table(results, skipped)) }
   }
 }

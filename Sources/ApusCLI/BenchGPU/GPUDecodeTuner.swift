@@ -1,5 +1,7 @@
 internal import Apus
 internal import ApusCUDA
+internal import ApusCore
+internal import ApusDSL
 internal import ApusKernels
 internal import ApusNumerics
 
@@ -33,14 +35,23 @@ struct GPUDecodeTuner {
     var device: GPUDeviceInfo
     var limits: GPULimits
     var results: [Result]
+    /// Changes that no kernel or no room was found for.
+    var skipped: [BenchSkip]
+  }
+
+  /// What a shape gave.
+  struct Measured {
+    /// The fastest first.
+    var results: [Result] = []
+    var skipped: [BenchSkip] = []
   }
 
   let session: GPUBenchSession
   /// Keep the changes whose name is among these; all if empty.
   let variants: [String]
 
-  /// All candidates of a shape in one memory, the fastest first.
-  func measure(_ shape: GPUDecodeSuite.Shape) throws -> [Result] {
+  /// All candidates of a shape in one memory.
+  func measure(_ shape: GPUDecodeSuite.Shape) throws -> Measured {
     // First, because it drops all tensors.
     let read = try session.limits().readBytesPerSecond ?? 0
     defer { session.dropTensors() }
@@ -51,9 +62,17 @@ struct GPUDecodeTuner {
       multiprocessorCount: session.device.properties.multiprocessorCount
     )
     .filter { keeps($0.tuning) }
-    var results: [Result] = []
+    var measured = Measured()
+    let launcher = session.backend.launcher
+    let refusals = try concurrentMap(candidates.map(\.plan.kernel)) {
+      try Self.refusal(of: $0, launcher)
+    }
     var expected: [Float] = []
-    for (tuning, plan) in candidates {
+    for ((tuning, plan), refusal) in zip(candidates, refusals) {
+      if let refusal {
+        measured.skipped.append(BenchSkip(name: "\(shape.tag) \(tuning)", reason: refusal))
+        continue
+      }
       let calls = try calls(plan, inputs)
       guard let first = calls.first else { continue }
       try session.clear(inputs.o)
@@ -63,16 +82,32 @@ struct GPUDecodeTuner {
       let timing = try session.timer.graph(calls, caseSeconds: 0.03)
       guard let samples = GPUSamples(timing.seconds) else { continue }
       let rate = Double(shape.bytes) / samples.medianSeconds
-      results.append(
+      let chosen = measured.results.first?.graph.medianSeconds ?? samples.medianSeconds
+      measured.results.append(
         Result(
           tag: shape.tag, qType: "\(shape.qType)", kvType: "\(shape.kvType)",
           tuning: tuning.name, kernel: plan.kernel.symbol, blockCount: plan.blockCount,
           graph: samples, ofRead: read > 0 ? rate / read : 0,
-          gain: (results.first?.graph.medianSeconds ?? samples.medianSeconds)
-            / samples.medianSeconds,
+          gain: chosen / samples.medianSeconds,
           difference: Self.difference(found, expected)))
     }
-    return results.sorted { $0.graph.medianSeconds < $1.graph.medianSeconds }
+    measured.results.sort { $0.graph.medianSeconds < $1.graph.medianSeconds }
+    return measured
+  }
+
+  /// Compiles a kernel; why it cannot be, if the language or the device has no room for it.
+  private static func refusal(
+    of kernel: DecodeKernel, _ launcher: CUDALauncher
+  ) throws -> String? {
+    do {
+      _ = try kernel.build(for: launcher.target)
+      try launcher.prepare([kernel], operation: "apus bench --tune")
+      return nil
+    } catch let error as ElaborationError {
+      return "\(error)"
+    } catch let error as ApusError where error.isRefusal {
+      return "\(error)"
+    }
   }
 
   /// The choice is always measured: it is what the others are compared with.
@@ -109,8 +144,8 @@ struct GPUDecodeTuner {
     return largest > 0 ? Double(worst / largest) : Double(worst)
   }
 
-  /// The results of all shapes as aligned text.
-  static func table(_ results: [Result]) -> String {
+  /// The results of all shapes as aligned text, and what was left out.
+  static func table(_ results: [Result], _ skipped: [BenchSkip]) -> String {
     var table = TextTable([
       ("shape", .left), ("types", .left), ("µs", .right), ("of read", .right), ("gain", .right),
       ("difference", .right), ("change", .left), ("blocks", .right), ("kernel", .left),
@@ -123,7 +158,8 @@ struct GPUDecodeTuner {
         "\(result.blockCount)", result.kernel,
       ])
     }
-    return table.text()
+    return ([table.text()] + skipped.map { "skipped: \($0.name): \($0.reason)" })
+      .joined(separator: "\n")
   }
 }
 
@@ -141,6 +177,9 @@ extension GPUDecodeSuite {
       for (batch, length, heads) in [
         (128, 1024, (32, 32)), (64, 1024, (32, 32)), (16, 1024, (32, 8)), (64, 1024, (32, 8)),
         (64, 1024, (64, 8)), (16, 8192, (64, 8)), (2, 1024, (32, 8)), (4, 2048, (32, 8)),
+        (1, 2048, (32, 8)), (1, 4096, (32, 8)), (2, 4096, (32, 8)), (4, 1024, (32, 8)),
+        (8, 1024, (32, 8)), (32, 1024, (32, 8)), (32, 8192, (32, 8)), (64, 8192, (32, 8)),
+        (128, 1024, (32, 8)), (128, 8192, (32, 8)), (16, 1024, (32, 32)), (1, 1024, (8, 1)),
       ] {
         shapes.append(
           Shape(
@@ -151,10 +190,7 @@ extension GPUDecodeSuite {
           Shape(
             batch: 1, length: length, qoHeads: 32, kvHeads: 32, pageSize: 64, kvType: kv))
       }
-      shapes.append(Shape(batch: 16, length: 8192, pageSize: 1, kvType: kv))
-      shapes.append(Shape(batch: 16, length: 8192, headDim: 64, kvType: kv))
-      shapes.append(Shape(batch: 16, length: 8192, kvType: kv, queries: 16))
     }
-    return shapes
+    return shapes + otherShapes
   }
 }

@@ -64,6 +64,13 @@ struct GPUHostSuite {
         try Self.time("run \(name)", goal: 5, count: 2000) {
           try planned.run(arguments, on: handle)
         })
+      let updated = try BatchDecode.plan(
+        shape: shape, types: types, pages: table,
+        capacity: PlanCapacity(batch: batch, keysPerRequest: length), on: backend)
+      results.append(
+        try Self.time("update \(name)", goal: nil, count: 20) {
+          try updated.update(pages: table, on: handle)
+        })
     }
     let prefill = try SinglePrefill.plan(
       shape: shape, types: types, qoLength: 1024, kvLength: 1024, on: backend)

@@ -33,8 +33,12 @@ struct TensorCoreBench: ParsableCommand {
   @Option(help: "Write the result as JSON; - is standard output, which then carries nothing else.")
   var json: String?
 
+  @Option(help: "Commit to store; git is asked by default.")
+  var commit: String?
+
   func run() throws {
     var results: [TensorCoreComparison.Path] = []
+    var info: GPUDeviceInfo?
     switch backend {
     case .cpu: throw ValidationError("--backend must be cuda or simulator; found cpu.")
     case .simulator:
@@ -43,12 +47,17 @@ struct TensorCoreBench: ParsableCommand {
         results += try bench.measure(shape)
       }
     case .cuda(let device):
-      let bench = TensorCoreComparison(session: try GPUBenchSession(device: device))
+      let session = try GPUBenchSession(device: device)
+      info = GPUDeviceInfo(session.device)
+      let bench = TensorCoreComparison(session: session)
       for shape in shapes(batch: 16, length: 4096, groups: [(32, 32), (32, 8), (64, 8)]) {
         results += try bench.measure(shape)
       }
     }
-    if let json { try GPUBenchOptions.write(results, to: json) }
+    let report = TensorCoreComparison.Report(
+      date: ISO8601DateFormatter().string(from: Date()), commit: commit ?? BenchCommit.current,
+      device: info, results: results)
+    if let json { try GPUBenchOptions.write(report, to: json) }
     if json != "-" { print(TensorCoreComparison.text(results)) }
   }
 
@@ -85,6 +94,18 @@ struct TensorCoreComparison {
     var relativeError: Double
     /// Greatest difference of an element.
     var greatestError: Double
+  }
+
+  /// What a file of results holds.
+  struct Report: Codable, Sendable {
+    var kind = "apus-gpu-tensor-cores"
+    var suite = "tensor-cores"
+    var schema = 1
+    var date: String
+    var commit: String?
+    /// nil for the simulator.
+    var device: GPUDeviceInfo?
+    var results: [Path]
   }
 
   /// Where it runs; nil for the simulator.

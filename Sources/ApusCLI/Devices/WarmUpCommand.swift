@@ -25,8 +25,12 @@ struct WarmUpCommand: ParsableCommand {
   @Option(help: "Head dimension.")
   var headDim = 128
 
-  @Option(help: "Type of q and o: bf16, f16 or f32.")
-  var type: ElementType = .bf16
+  // A default of its own would be shown as the number that represents it.
+  @Option(name: .customLong("type"), help: "Type of q and o: bf16, f16 or f32 (default: bf16).")
+  var queryType: ElementType?
+
+  /// Type of q and o.
+  var type: ElementType { queryType ?? .bf16 }
 
   @Option(help: "Type of the cache (default: that of q).")
   var kvType: ElementType?

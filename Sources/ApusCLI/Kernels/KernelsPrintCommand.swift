@@ -69,7 +69,7 @@ struct KernelsPrintCommand: ParsableCommand {
   static func text(
     _ row: any ShippedKernel, target: Target, locations: Bool
   ) throws -> String {
-    let ir = Legalisation.run(try row.build(for: target), target: target)
+    let ir = try row.build(for: target)
     return try PTXPrinter(showsLocations: locations).print(
       ModuleIR(kernels: [ir]), target: target)
   }
@@ -97,7 +97,7 @@ struct KernelsIRCommand: ParsableCommand {
     let operation = "apus kernels ir"
     let row = try CatalogueOptions.row(symbol, operation)
     let target = try selection.target(of: row, operation: operation)
-    let ir = Legalisation.run(try row.build(for: target), target: target)
+    let ir = try row.build(for: target)
     print(TextPrinter(showsLocations: locations).print(ir), terminator: "")
   }
 }

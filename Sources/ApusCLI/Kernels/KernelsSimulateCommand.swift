@@ -46,7 +46,7 @@ struct KernelsSimulateCommand: ParsableCommand {
           remedy: "The tests of its family simulate it.")
       }
       let target = try selection.target(of: row, operation: operation)
-      let ir = Legalisation.run(try row.build(for: target), target: target)
+      let ir = try row.build(for: target)
       for offset in 0..<UInt64(runs) {
         results.append(SampleRun.run(sampled, ir: ir, target: target, seed: seed &+ offset))
       }

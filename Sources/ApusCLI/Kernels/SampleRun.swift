@@ -7,7 +7,10 @@ import ApusSimulator
 enum SampleRun {
   /// Runs it with a seed.
   ///
-  /// - Parameter ir: the kernel's IR; launches of the sample that run another kernel build theirs.
+  /// A sample that launches another kernel, or whose check accepts buffers that nothing has run on, is
+  /// a finding too: self-tests on a GPU would test nothing.
+  ///
+  /// - Parameter ir: the kernel's IR.
   static func run(
     _ kernel: any SampledKernel, ir: KernelIR, target: Target, seed: UInt64
   ) -> SimulationResult {
@@ -23,11 +26,12 @@ enum SampleRun {
     var findings: [String] = []
     var instructions = 0
     for launch in sample.launches(addresses) where launch.grid.blockCount > 0 {
+      guard launch.kernel.symbol == ir.symbol else {
+        findings.append("sample: launches must be the kernel's own; found \(launch.kernel.symbol)")
+        continue
+      }
       do {
-        let code =
-          launch.kernel.symbol == ir.symbol
-          ? ir : Legalisation.run(try launch.kernel.build(for: target), target: target)
-        let report = Simulator(code, options: SimulationOptions(seed: seed)).run(
+        let report = Simulator(ir, options: SimulationOptions(seed: seed)).run(
           grid: GridSize(launch.grid.x, launch.grid.y, launch.grid.z),
           arguments: try launch.values.map(argument), memory: &memory)
         findings += report.errors.map(\.description)
@@ -37,6 +41,9 @@ enum SampleRun {
       }
     }
     if findings.isEmpty { findings = sample.check(memory.buffers.map(\.bytes)) }
+    if sample.check(sample.buffers.map(\.bytes)).isEmpty {
+      findings.append("sample: the check must refuse untouched buffers; found nothing wrong")
+    }
     return SimulationResult(
       symbol: kernel.symbol, target: target.description, seed: seed, problem: sample.summary,
       instructionCount: instructions, seconds: (clock.now - start).seconds, findings: findings)

@@ -76,7 +76,7 @@ extension Block {
     _ tile: RegisterTile, laneRow: Int, file: String = #fileID, line: Int = #line,
     _ combine: (_ a: Value<F32>, _ b: Value<F32>) -> Value<F32>
   ) -> Value<F32> {
-    let values = tile.row(laneRow).map(\.variable.value)
+    let values = tile.row(laneRow).map { $0.variable.value }
     guard let first = values.first else { return constant(0, as: F32.self) }
     let own = values.dropFirst().reduce(first, combine)
     return warpReduce(own, lanes: 4, file: file, line: line, combine)

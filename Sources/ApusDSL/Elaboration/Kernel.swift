@@ -86,9 +86,10 @@ extension Kernel {
 
   private func simplify(_ kernel: inout KernelIR, for target: Target) {
     kernel = Legalisation.run(kernel, target: target)
-    for pass in KernelIR.standardPasses { pass.apply(to: &kernel) }
+    let facts = KernelFacts(kernel, target: target)
+    for pass in KernelIR.standardPasses { pass.apply(to: &kernel, knowing: facts) }
     // Leaves no dead code: copies that nothing reads went before.
-    SnapshotForwarding.apply(to: &kernel)
+    SnapshotForwarding.apply(to: &kernel, knowing: facts)
   }
 
   private func verify(_ kernel: KernelIR, for target: Target) throws(ElaborationError) {

@@ -14,7 +14,7 @@ public enum SnapshotForwarding: Pass {
   public static let name = "snapshot forwarding"
 
   /// Forwards the kernel's snapshots; their copies go.
-  public static func apply(to kernel: inout KernelIR) {
+  public static func apply(to kernel: inout KernelIR, knowing facts: KernelFacts) {
     var analysis = Analysis(kernel)
     analysis.walk(kernel.body, depth: 0)
     rewrite(&kernel.body, analysis.sources)
@@ -23,8 +23,13 @@ public enum SnapshotForwarding: Pass {
   private static func rewrite(_ region: inout Region, _ sources: [ValueID?]) {
     var kept = 0
     for index in region.nodes.indices {
-      if isForwarded(region.nodes[index], sources) { continue }
-      if region.nodes[index].operands.contains(where: { isForwarded($0, sources) }) {
+      let isAffected = region.nodes[index].unretained { node in
+        if isForwarded(node, sources) { return Bool?.none }
+        for operand in node.operands where isForwarded(operand, sources) { return true }
+        return false
+      }
+      guard let isAffected else { continue }
+      if isAffected {
         let operands = region.nodes[index].operands
         region.nodes[index].operands = operands.map { operand in
           operand.valueID.flatMap { sources[$0.index] }.map(Operand.value) ?? operand
@@ -92,7 +97,9 @@ public enum SnapshotForwarding: Pass {
 
     mutating func walk(_ region: Region, depth: Int) {
       let first = snapshots.count
-      for index in region.nodes.indices { visit(region.nodes[index], depth) }
+      for index in region.nodes.indices {
+        region.nodes[index].unretained { visit($0, depth) }
+      }
       for place in first..<snapshots.count where snapshots[place].isOpen { close(place, false) }
     }
 

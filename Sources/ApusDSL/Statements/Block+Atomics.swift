@@ -49,7 +49,7 @@ extension Block {
       "reduce: count must be 1, 2 or 4; found \(values.count).", file: file, line: line)
     let access = Op.AtomicAccess(
       .add, .global, offset: element.offset, ordering: ordering, scope: scope)
-    reduce(access, [element.address.operand] + values.map(\.operand), file, line)
+    reduce(access, [element.address.operand] + values.map { $0.operand }, file, line)
   }
 
   // MARK: - Shared memory

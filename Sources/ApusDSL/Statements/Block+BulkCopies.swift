@@ -102,7 +102,7 @@ extension Block {
     let location = emitter.settle(file, line)
     emitter.perform(
       .copy(.storeAsync(offset: destination.offset, barrierOffset: barrier.offset)),
-      [destination.address.operand] + values.map(\.operand) + [barrier.address.operand],
+      [destination.address.operand] + values.map { $0.operand } + [barrier.address.operand],
       at: location)
   }
 
@@ -125,7 +125,7 @@ extension Block {
   ) {
     emitter.perform(
       .copy(.tensorPrefetch(dimensions: coordinates.count)),
-      [map.address.operand] + coordinates.map(\.operand), at: emitter.settle(file, line))
+      [map.address.operand] + coordinates.map { $0.operand }, at: emitter.settle(file, line))
   }
 
   /// A hint to bring the cache line of an element of device memory closer.

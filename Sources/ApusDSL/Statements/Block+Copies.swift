@@ -66,7 +66,7 @@ extension Block {
       dimensions: coordinates.count, sharedOffset: destination.offset,
       barrierOffset: barrier.offset, isMulticast: blocks != nil, hasPolicy: policy != nil)
     var operands = [destination.address.operand, map.address.operand]
-    operands += coordinates.map(\.operand)
+    operands += coordinates.map { $0.operand }
     operands.append(barrier.address.operand)
     if let blocks { operands.append(blocks.operand) }
     if let policy { operands.append(.constant(policy)) }
@@ -83,7 +83,7 @@ extension Block {
   ) {
     let access = Op.TensorAccess(
       dimensions: coordinates.count, sharedOffset: source.offset, hasPolicy: policy != nil)
-    var operands = [map.address.operand] + coordinates.map(\.operand)
+    var operands = [map.address.operand] + coordinates.map { $0.operand }
     operands.append(source.address.operand)
     if let policy { operands.append(.constant(policy)) }
     emitter.perform(

@@ -55,7 +55,7 @@ extension Block {
       l1: caching.l1, hasPolicy: caching.policy != nil)
     emitter.perform(
       .memory(.st(access)),
-      [destination.address.operand] + values.map(\.operand) + policy(caching), at: location)
+      [destination.address.operand] + values.map { $0.operand } + policy(caching), at: location)
   }
 
   private func policy(_ caching: Caching) -> [Operand] {
@@ -112,7 +112,7 @@ extension Block {
     let access = Op.MemoryAccess(
       destination.space, T.memoryElement, offset: destination.offset, ordering: ordering)
     emitter.perform(
-      .memory(.st(access)), [destination.address.operand] + values.map(\.operand),
+      .memory(.st(access)), [destination.address.operand] + values.map { $0.operand },
       at: location)
   }
 }

@@ -25,7 +25,7 @@ extension Block {
     requireCount(a.count, shape.aCount, "mma: registers of A", location)
     requireCount(b.count, shape.bCount, "mma: registers of B", location)
     emitter.builder.accumulate(
-      .mma(shape), into: accumulators.map(\.id), (a + b).map(\.operand), at: location)
+      .mma(shape), into: accumulators.map { $0.id }, (a + b).map { $0.operand }, at: location)
   }
 
   /// D = A · B + (`accumulates` ? D : 0) of a warpgroup, asynchronously; types, lengths, negation
@@ -39,7 +39,7 @@ extension Block {
     requireCount(accumulators.count, shape.accumulatorCount, "wgmma: accumulators", location)
     requireCount(a.operands.count, shape.aCount, "wgmma: operands of A", location)
     emitter.builder.accumulate(
-      .wgmma(shape), into: accumulators.map(\.id),
+      .wgmma(shape), into: accumulators.map { $0.id },
       a.operands + [b.operand, accumulates?.operand ?? .constant(.pred(true))], at: location)
   }
 
@@ -78,7 +78,7 @@ extension WarpgroupOperand {
   var operands: [Operand] {
     switch self {
     case .shared(let descriptor): [descriptor.operand]
-    case .registers(let values): values.map(\.operand)
+    case .registers(let values): values.map { $0.operand }
     case .variables(let variables): variables.map { .value($0.id) }
     }
   }

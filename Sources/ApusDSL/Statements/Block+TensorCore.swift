@@ -34,7 +34,7 @@ extension Block {
     let access = Op.MatrixAccess(
       count: values.count, isTransposed: isTransposed, offset: destination.offset)
     emitter.perform(
-      .tensorCore(.stmatrix(access)), [destination.address.operand] + values.map(\.operand),
+      .tensorCore(.stmatrix(access)), [destination.address.operand] + values.map { $0.operand },
       at: emitter.settle(file, line))
   }
 
@@ -94,7 +94,7 @@ extension Block {
     }
     let registers = Array(tile.band(band))[column / 2..<column / 2 + 4]
     emitter.builder.accumulate(
-      .mma(shape), into: registers.map(\.id), (a + b).map(\.operand), at: location)
+      .mma(shape), into: registers.map { $0.id }, (a + b).map { $0.operand }, at: location)
   }
 
   /// D = A · B + (`accumulates` ? D : 0) by a warpgroup, asynchronously: `wgmmaFence` before,
@@ -118,7 +118,7 @@ extension Block {
       n: tile.columns, element, bElement, aInRegisters: inRegisters, transposesA: transposesA,
       transposesB: transposesB, negatesA: negatesA, negatesB: negatesB)
     emitter.builder.accumulate(
-      .wgmma(shape), into: tile.band(0).map(\.id), operands, at: location)
+      .wgmma(shape), into: tile.band(0).map { $0.id }, operands, at: location)
   }
 
   /// Orders register accesses before following warpgroup products.

@@ -18,7 +18,7 @@ public enum AddressOffsets: Pass {
   private typealias Sum = (base: Operand, offset: Int)
 
   /// Folds the kernel's offsets.
-  public static func apply(to kernel: inout KernelIR) {
+  public static func apply(to kernel: inout KernelIR, knowing facts: KernelFacts) {
     var sums = [Sum?](repeating: nil, count: kernel.values.count)
     walk(&kernel.body, kernel.values, &sums)
   }
@@ -26,7 +26,7 @@ public enum AddressOffsets: Pass {
   /// One round in program order: a sum stands before its uses.
   private static func walk(_ region: inout Region, _ values: [ValueInfo], _ sums: inout [Sum?]) {
     for position in region.nodes.indices {
-      if let sum = sum(of: region.nodes[position], values) {
+      if let sum = region.nodes[position].unretained({ sum(of: $0, values) }) {
         let result = region.nodes[position].results[0]
         if let id = sum.base.valueID, let inner = sums[id.index] {
           sums[result.index] = (inner.base, inner.offset + sum.offset)
@@ -35,7 +35,7 @@ public enum AddressOffsets: Pass {
         }
         continue
       }
-      rewrite(&region.nodes[position], sums)
+      if !region.nodes[position].op.isPure { rewrite(&region.nodes[position], sums) }
       guard region.nodes[position].hasRegions else { continue }
       for index in region.nodes[position].regions.indices {
         walk(&region.nodes[position].regions[index], values, &sums)
@@ -44,7 +44,6 @@ public enum AddressOffsets: Pass {
   }
 
   private static func rewrite(_ node: inout Node, _ sums: [Sum?]) {
-    guard !node.op.isPure else { return }
     for index in node.op.addressOperands(operandCount: node.operands.count) {
       guard let id = node.operands[index].valueID, let sum = sums[id.index],
         let op = node.op.adding(sum.offset, toAddress: index, of: node)

@@ -15,8 +15,8 @@ public enum CommonSubexpressions: Pass {
   public static let name = "common subexpressions"
 
   /// Merges the kernel's equal expressions.
-  public static func apply(to kernel: inout KernelIR) {
-    let merger = Merger(kernel)
+  public static func apply(to kernel: inout KernelIR, knowing facts: KernelFacts) {
+    var merger = Merger(kernel, facts)
     merger.merge(&kernel.body)
   }
 
@@ -81,61 +81,81 @@ public enum CommonSubexpressions: Pass {
     }
   }
 
-  private final class Merger {
+  private struct Merger {
     let values: [ValueInfo]
     let resting: ValueSet
+    let hasResting: Bool
     var substitution: Substitution
     /// Expressions of this region and those around it.
     var known: Table
 
-    init(_ kernel: KernelIR) {
+    init(_ kernel: KernelIR, _ facts: KernelFacts) {
       values = kernel.values
-      resting = kernel.wgmmaRegisterOperands
+      resting = facts.resting
+      hasResting = !resting.isEmpty
       substitution = Substitution(for: kernel)
       // Each expression is a node with a result, and each value is the result of one node.
       known = Table(count: values.count + 1)
     }
 
-    func merge(_ region: inout Region, isNested: Bool = false) {
+    mutating func merge(_ region: inout Region, isNested: Bool = false) {
       var replaced: [(place: Int, before: Int32)] = []
-      region.filterNodes { node in
-        substitution.apply(to: &node)
-        if isShareable(node) {
-          let key = CommonSubexpressions.key(
-            node, node.results.first.map { values[$0.index].type })
-          let place = known.place(of: key)
-          let earlier = known.number(at: place)
-          if earlier >= 0, isEqual(known.expressions[Int(earlier)], node) {
-            replaceResults(of: node, by: known.expressions[Int(earlier)])
-            return false
-          }
-          known.put(node, key: key, at: place)
-          if isNested { replaced.append((place, earlier)) }
-        }
-        guard node.hasRegions else { return true }
-        for index in node.regions.indices { merge(&node.regions[index], isNested: true) }
-        return true
+      var kept = 0
+      for index in region.nodes.indices {
+        guard keeps(&region.nodes[index], isNested, &replaced) else { continue }
+        if kept != index { region.nodes.swapAt(kept, index) }
+        kept += 1
       }
+      region.nodes.removeSubrange(kept...)
       for (place, before) in replaced.reversed() { known.put(before, at: place) }
     }
 
-    private func isShareable(_ node: Node) -> Bool {
-      node.op.isPure && !node.results.isEmpty && !node.results.contains(where: resting.contains)
-        && node.operands.allSatisfy(values.isImmutable)
+    /// Whether the node stays; places of the table that it takes from others are noted.
+    private mutating func keeps(
+      _ node: inout Node, _ isNested: Bool, _ replaced: inout [(place: Int, before: Int32)]
+    ) -> Bool {
+      substitution.apply(to: &node)
+      if let key = shareableKey(node) {
+        let place = known.place(of: key)
+        let earlier = known.number(at: place)
+        if earlier >= 0, isEqual(known.expressions[Int(earlier)], node) {
+          replaceResults(of: node, by: known.expressions[Int(earlier)])
+          return false
+        }
+        known.put(node, key: key, at: place)
+        if isNested { replaced.append((place, earlier)) }
+      }
+      guard node.hasRegions else { return true }
+      for index in node.regions.indices { merge(&node.regions[index], isNested: true) }
+      return true
     }
 
-    private func replaceResults(of node: Node, by earlier: Node) {
+    /// The key of a node that may be shared; nil for others.
+    private func shareableKey(_ node: Node) -> UInt64? {
+      guard node.op.isPure, let first = node.results.first else { return nil }
+      for operand in node.operands where !values.isImmutable(operand) { return nil }
+      if hasResting { for id in node.results where resting.contains(id) { return nil } }
+      return CommonSubexpressions.key(node, values[first.index].type)
+    }
+
+    private mutating func replaceResults(of node: Node, by earlier: Node) {
       for (result, value) in zip(node.results, earlier.results) {
         substitution.replace(result, by: .value(value))
       }
     }
 
+    private func hasEqualTypes(_ left: [ValueID], _ right: [ValueID]) -> Bool {
+      guard left.count == right.count else { return false }
+      for place in left.indices
+      where values[left[place].index].type != values[right[place].index].type {
+        return false
+      }
+      return true
+    }
+
     private func isEqual(_ earlier: Node, _ node: Node) -> Bool {
       earlier.operands == node.operands && earlier.op == node.op
-        && earlier.results.count == node.results.count
-        && zip(earlier.results, node.results).allSatisfy {
-          values[$0.index].type == values[$1.index].type
-        }
+        && hasEqualTypes(earlier.results, node.results)
     }
   }
 }

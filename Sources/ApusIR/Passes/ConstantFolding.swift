@@ -17,23 +17,23 @@ public enum ConstantFolding: Pass {
   public static let name = "constant folding"
 
   /// Folds the kernel.
-  public static func apply(to kernel: inout KernelIR) {
-    let folder = Folder(kernel)
+  public static func apply(to kernel: inout KernelIR, knowing facts: KernelFacts) {
+    var folder = Folder(kernel, facts)
     folder.fold(&kernel.body)
   }
 
-  private final class Folder {
+  private struct Folder {
     let values: [ValueInfo]
     let resting: ValueSet
     var substitution: Substitution
 
-    init(_ kernel: KernelIR) {
+    init(_ kernel: KernelIR, _ facts: KernelFacts) {
       values = kernel.values
-      resting = kernel.wgmmaRegisterOperands
+      resting = facts.resting
       substitution = Substitution(for: kernel)
     }
 
-    func fold(_ region: inout Region) {
+    mutating func fold(_ region: inout Region) {
       var kept = 0
       var index = 0
       while index < region.nodes.count {

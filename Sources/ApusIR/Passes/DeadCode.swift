@@ -12,7 +12,7 @@ public enum DeadCode: Pass {
   public static let name = "dead code"
 
   /// Drops the kernel's dead nodes.
-  public static func apply(to kernel: inout KernelIR) {
+  public static func apply(to kernel: inout KernelIR, knowing facts: KernelFacts) {
     var sweeper = Sweeper(kernel)
     while sweeper.isUnstable {
       sweeper.isUnstable = false

@@ -6,10 +6,30 @@ public protocol Pass: Sendable {
   /// The name in listings.
   static var name: String { get }
   /// Rewrites the kernel in its place: nodes that stay are neither copied nor moved to new storage.
-  static func apply(to kernel: inout KernelIR)
+  ///
+  /// - Parameter facts: of this kernel, before any pass or after others.
+  static func apply(to kernel: inout KernelIR, knowing facts: KernelFacts)
+}
+
+/// What one look at all nodes shows to several passes; it stays true while they rewrite the kernel.
+public struct KernelFacts: Sendable {
+  /// Values that a `wgmma` takes as A registers. They rest while it is in flight, so no pass gives
+  /// them a second use or another home.
+  let resting: ValueSet
+
+  /// - Parameter target: the GPU that the kernel must verify for: older ones than sm_90a refuse
+  ///   `wgmma`, and nothing needs to be looked for.
+  public init(_ kernel: KernelIR, target: Target = .sm90a) {
+    resting = target < .sm90a ? ValueSet() : kernel.wgmmaRegisterOperands
+  }
 }
 
 extension Pass {
+  /// Rewrites the kernel in its place.
+  public static func apply(to kernel: inout KernelIR) {
+    apply(to: &kernel, knowing: KernelFacts(kernel))
+  }
+
   /// The rewritten kernel.
   public static func run(_ kernel: KernelIR) -> KernelIR {
     var result = kernel
@@ -28,7 +48,8 @@ extension KernelIR {
   /// The kernel after `standardPasses`.
   public func optimised() -> KernelIR {
     var result = self
-    for pass in Self.standardPasses { pass.apply(to: &result) }
+    let facts = KernelFacts(result)
+    for pass in Self.standardPasses { pass.apply(to: &result, knowing: facts) }
     return result
   }
 }
@@ -68,18 +89,6 @@ struct Substitution {
   }
 }
 
-extension Region {
-  /// Calls `body` with each node, which it may change, and drops those for which it gives false.
-  mutating func filterNodes(_ body: (inout Node) -> Bool) {
-    var kept = 0
-    for index in nodes.indices where body(&nodes[index]) {
-      if kept != index { nodes.swapAt(kept, index) }
-      kept += 1
-    }
-    nodes.removeSubrange(kept...)
-  }
-}
-
 extension [ValueInfo] {
   /// Whether an operand keeps its content: a constant or an immutable value.
   func isImmutable(_ operand: Operand) -> Bool {
@@ -96,9 +105,8 @@ extension [ValueInfo] {
 }
 
 extension KernelIR {
-  /// Values that a `wgmma` takes as A registers. They rest while it is in flight, so no pass gives
-  /// them a second use or another home.
-  var wgmmaRegisterOperands: ValueSet {
+  /// Values that a `wgmma` takes as A registers.
+  fileprivate var wgmmaRegisterOperands: ValueSet {
     var registers = ValueSet()
     body.forEachNode { node, _ in
       guard case .tensorCore(.wgmma(let shape)) = node.op, shape.aInRegisters else { return }

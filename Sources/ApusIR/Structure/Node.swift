@@ -76,6 +76,16 @@ public struct Node: Sendable, Hashable {
     fields = Fields(op, operands, results, regions, location)
   }
 
+  fileprivate init(_ fields: Fields) { self.fields = fields }
+
+  /// Calls `body` with the node without counting a reference to it, which in a walk over thousands of
+  /// nodes costs more than most questions. The node must keep its place meanwhile: `body` changes
+  /// nothing that holds it.
+  @inline(__always)
+  package func unretained<Result>(_ body: (Node) throws -> Result) rethrows -> Result {
+    try Unmanaged.passUnretained(fields)._withUnsafeGuaranteedRef { try body(Node($0)) }
+  }
+
   /// Changes op and operands at once.
   mutating func replace(_ op: Op, operands: [Operand]) {
     fields = Fields(op, operands, fields.results, fields.regions, fields.location)
@@ -139,29 +149,17 @@ extension Region {
   /// Calls `body` with every node in program order, outer nodes before what they hold, and the
   /// depth of nesting.
   public func forEachNode(_ body: (_ node: Node, _ depth: Int) throws -> Void) rethrows {
-    try forEachNode(depth: 0, body)
-  }
-
-  private func forEachNode(depth: Int, _ body: (Node, Int) throws -> Void) rethrows {
-    // By index: a node that is only looked at in its place is not copied.
-    for index in nodes.indices {
-      try body(nodes[index], depth)
-      guard nodes[index].hasRegions else { continue }
-      for inner in nodes[index].regions.indices {
-        try nodes[index].regions[inner].forEachNode(depth: depth + 1, body)
-      }
+    var walk = NodeWalk(self)
+    while let node = walk.next() {
+      try node._withUnsafeGuaranteedRef { try body(Node($0), walk.depth) }
     }
   }
 
   /// Whether a node here or in a nested region is one that `condition` looks for.
   func contains(where condition: (Node) -> Bool) -> Bool {
-    for index in nodes.indices {
-      if condition(nodes[index]) { return true }
-      if nodes[index].hasRegions,
-        nodes[index].regions.contains(where: { $0.contains(where: condition) })
-      {
-        return true
-      }
+    var walk = NodeWalk(self)
+    while let node = walk.next() {
+      if node._withUnsafeGuaranteedRef({ condition(Node($0)) }) { return true }
     }
     return false
   }
@@ -171,5 +169,66 @@ extension Region {
     var count = 0
     forEachNode { _, _ in count += 1 }
     return count
+  }
+}
+
+/// A place in a walk over all nodes of a region, outer nodes before what they hold.
+///
+/// It keeps its way in a list instead of calling itself: a walk that is specialised for a closure
+/// and calls itself hands copies of all that the closure captures from call to call, a whole
+/// kernel's tables for each region. And it gives nodes unretained, as `nodes` keeps them: counting
+/// references up and down would be most of the cost of a walk.
+private struct NodeWalk {
+  private struct Outer {
+    let nodes: [Node]
+    let next: Int
+    let regions: [Region]
+    var region = 0
+  }
+
+  private var nodes: [Node]
+  private var index = 0
+  private var outer: [Outer] = []
+  private var entersRegions = false
+  /// Depth of nesting of the node that was given last.
+  private(set) var depth = 0
+
+  init(_ region: Region) { nodes = region.nodes }
+
+  /// The next node's fields, which live until the next call; nil behind the last.
+  @inline(__always)
+  mutating func next() -> Unmanaged<Node.Fields>? {
+    if entersRegions { enter() }
+    if index == nodes.count, !leave() { return nil }
+    let node = Unmanaged.passUnretained(nodes[index].fields)
+    entersRegions = nodes[index].hasRegions
+    index += 1
+    depth = outer.count
+    return node
+  }
+
+  /// Goes into the regions of the node that was given last.
+  @inline(never)
+  private mutating func enter() {
+    entersRegions = false
+    outer.append(Outer(nodes: nodes, next: index, regions: nodes[index - 1].regions))
+    nodes = []
+    index = 0
+  }
+
+  /// Goes to the next region that has nodes left.
+  @inline(never)
+  private mutating func leave() -> Bool {
+    while index == nodes.count, let last = outer.indices.last {
+      if outer[last].region < outer[last].regions.count {
+        nodes = outer[last].regions[outer[last].region].nodes
+        index = 0
+        outer[last].region += 1
+      } else {
+        (nodes, index) = (outer[last].nodes, outer[last].next)
+        outer.removeLast()
+      }
+    }
+    return index < nodes.count
   }
 }

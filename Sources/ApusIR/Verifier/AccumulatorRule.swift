@@ -14,6 +14,7 @@ enum AccumulatorRule: VerifierRule {
   static let rule = Diagnostic.Rule.accumulators
 
   static func check(_ kernel: KernelIR, _ report: inout Report) {
+    guard report.census.hasAsyncProducts else { return }
     var fragments = ValueSet()
     kernel.body.forEachNode { node, _ in
       guard case .tensorCore(.wgmma(let shape)) = node.op else { return }

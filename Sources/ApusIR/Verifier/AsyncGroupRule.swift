@@ -8,6 +8,7 @@ enum AsyncGroupRule: VerifierRule {
   static let rule = Diagnostic.Rule.asyncGroups
 
   static func check(_ kernel: KernelIR, _ report: inout Report) {
+    guard report.census.hasCopyGroups || report.census.hasAsyncProducts else { return }
     var async = Family()
     var bulk = Family()
     var products = Family()

@@ -4,6 +4,7 @@ enum NamedBarrierRule: VerifierRule {
   static let rule = Diagnostic.Rule.namedBarriers
 
   static func check(_ kernel: KernelIR, _ report: inout Report) {
+    guard report.census.hasNamedBarriers else { return }
     var warps = Array(repeating: Set<Int>(), count: kernel.barriers.count)
     var syncs = Array(repeating: false, count: kernel.barriers.count)
     var places = [SourceLocation?](repeating: nil, count: kernel.barriers.count)

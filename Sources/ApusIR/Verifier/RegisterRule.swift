@@ -10,6 +10,7 @@ enum RegisterRule: VerifierRule {
       guard usesBudgets, case .control(.roles(let roles)) = node.op else { continue }
       check(roles, of: kernel, at: node.location, &report)
     }
+    guard report.census.hasAccumulators else { return }
     for estimate in kernel.registerEstimates {
       let budget = usesBudgets ? estimate.budget : kernel.launch.registersAtEntry
       let hasFragments = estimate.accumulators + estimate.operands > 0

@@ -207,15 +207,16 @@ enum StructureRule: VerifierRule {
           return
         }
       }
+      guard case .control(let op) = node.op else { continue }
       if endsRegion(node) { ended = node }
-      switch node.op {
-      case .control(.breakIf), .control(.continueIf):
+      switch op {
+      case .breakIf, .continueIf:
         if !inLoop {
           report.add(
             rule, at: node.location, "\(node.op.mnemonic) must stand in a loop",
             found: "no loop around it")
         }
-      case .control(.loop):
+      case .loop:
         for region in node.regions { checkBreaks(region, inLoop: true, &report) }
       default:
         for region in node.regions { checkBreaks(region, inLoop: inLoop, &report) }

@@ -6,8 +6,8 @@
 public enum Verifier {
   /// Every violation found, empty for a valid kernel; each place is reported once per rule.
   public static func verify(_ kernel: KernelIR, target: Target) -> [Diagnostic] {
+    var report = Report(kernel: kernel, target: target)
     for stage in stages {
-      var report = Report(kernel: kernel, target: target)
       for rule in stage { rule.check(kernel, &report) }
       if !report.diagnostics.isEmpty { return report.diagnostics }
     }
@@ -63,13 +63,43 @@ enum NodeRules: VerifierRule {
     let targets = TargetRule()
     immediates.begin(kernel, &report)
     targets.begin(kernel, &report)
+    var census = NodeCensus()
     kernel.body.forEachNode { node, _ in
+      census.count(node)
       types.check(node, in: kernel, &report)
       variables.check(node, in: kernel, &report)
       immediates.check(node, in: kernel, &report)
       targets.check(node, in: kernel, &report)
     }
     variables.finish(kernel, &report)
+    report.census = census
+  }
+}
+
+/// What kinds of nodes a kernel has: rules about kinds that it lacks need not look for them.
+struct NodeCensus {
+  /// Whether there are asynchronous products, in-place products, named barriers, groups of copies.
+  private(set) var hasAsyncProducts = false
+  private(set) var hasAccumulators = false
+  private(set) var hasNamedBarriers = false
+  private(set) var hasCopyGroups = false
+
+  /// Notes a node.
+  mutating func count(_ node: Node) {
+    switch node.op {
+    case .tensorCore(let op):
+      switch op {
+      case .mma: hasAccumulators = true
+      case .wgmma:
+        hasAccumulators = true
+        hasAsyncProducts = true
+      case .wgmmaCommit, .wgmmaWait: hasAsyncProducts = true
+      default: break
+      }
+    case .synchronisation(.barrierSync), .synchronisation(.barrierArrive): hasNamedBarriers = true
+    case .copy: hasCopyGroups = true
+    default: break
+    }
   }
 }
 
@@ -80,6 +110,8 @@ struct Report {
   private(set) var diagnostics: [Diagnostic] = []
   /// Where addresses point, found once for all rules that ask.
   private(set) lazy var addressRoots = AddressRoots(kernel)
+  /// Known from the third stage on.
+  var census = NodeCensus()
 
   init(kernel: KernelIR, target: Target) {
     self.kernel = kernel

@@ -27,19 +27,36 @@ public struct AppendDeviceLists: Sendable, Hashable {
   }
 }
 
+extension AppendDeviceLists {
+  /// The addresses of lists that a problem has as tensors; rows of a block table may be strided.
+  public init(_ lists: AppendLists) {
+    let pages: Pages =
+      switch lists.pages {
+      case .csr(let indptr, let indices):
+        .csr(indptr: indptr.launchAddress, indices: indices.launchAddress)
+      case .blockTable(let blocks):
+        .blockTable(blocks: blocks.launchAddress, pagesPerRequest: blocks.strides[0])
+      }
+    self.init(
+      batchIndices: lists.batchIndices.launchAddress, positions: lists.positions.launchAddress,
+      pages: pages)
+  }
+}
+
 extension AppendKernel {
   /// The configuration of a resolved append: 16-byte accesses where every row allows them, else one
   /// element at a time.
   public static func selection(
     for problem: AppendProblem, _ arguments: AppendArguments, to destinations: AppendDestinations,
-    lists: Lists = .resolved
+    lists: Lists = .resolved, checksIndices: Bool = false
   ) -> KernelSelection<AppendKernel> {
     func kernel(width: Int) -> AppendKernel {
       AppendKernel(
         source: problem.sourceType, cache: problem.cacheType,
         keys: storing(arguments.kScale, problem),
-        values: valueStoring(problem, arguments, destinations), lists: lists, width: width,
-        keyDim: problem.headDimK, valueDim: problem.headDimV)
+        values: valueStoring(problem, arguments, destinations), lists: lists,
+        checksIndices: checksIndices, width: width, keyDim: problem.headDimK,
+        valueDim: problem.headDimV)
     }
     let wide = kernel(width: 16 / problem.sourceType.byteCount)
     var rule = AccessRule()
@@ -84,15 +101,20 @@ extension AppendKernel {
   ///
   /// - Parameters:
   ///   - destinations: what `AppendProblem.resolve` returned.
-  ///   - lists: the same lists in device memory, which the kernel then follows itself.
+  ///   - lists: the same lists in device memory, which the kernel then follows itself; nil for those
+  ///     that the problem has there.
+  ///   - indexRecord: address of a record of `IndexError` for lists that the problem has in device
+  ///     memory; nil to trust them.
   ///   - target: the GPU; from sm_90a on, launches overlap their predecessors.
   public static func launches(
     for problem: AppendProblem, _ arguments: AppendArguments, to destinations: AppendDestinations,
-    lists: AppendDeviceLists? = nil, target: Target
+    lists: AppendDeviceLists? = nil, indexRecord: UInt64? = nil, target: Target
   ) -> LaunchPlan {
     guard problem.tokenCount > 0 else { return LaunchPlan() }
+    let lists = lists ?? problem.lists.map(AppendDeviceLists.init)
     let kernel = selection(
-      for: problem, arguments, to: destinations, lists: lists?.kind ?? .resolved
+      for: problem, arguments, to: destinations, lists: lists?.kind ?? .resolved,
+      checksIndices: indexRecord != nil && problem.lists != nil
     ).kernel
     var plan = LaunchPlan()
     let placed = lists == nil ? plan.place(places(problem)) : nil
@@ -103,6 +125,8 @@ extension AppendKernel {
       let cells = min(step, problem.tokenCount - token) * heads
       let values =
         listValues(problem, lists, placed, from: token)
+        + (kernel.checksIndices
+          ? checkValues(problem, destinations, indexRecord, from: token) : [])
         + kernel.rowValues(
           kernel.keys, arguments.keys, arguments.kScale, destinations.keys, problem, token)
         + kernel.rowValues(
@@ -146,6 +170,23 @@ extension AppendKernel {
     case .blockTable(let blocks, let pagesPerRequest):
       return common + [.pointer(blocks), .u32(UInt32(clamping: pagesPerRequest))]
     }
+  }
+
+  /// What `AppendIndexCheck` compares with.
+  private static func checkValues(
+    _ problem: AppendProblem, _ destinations: AppendDestinations, _ record: UInt64?,
+    from token: Int
+  ) -> [LaunchValue] {
+    guard let pages = problem.lists?.pages, let record else { return [] }
+    let (requests, entries): (Int, Int) =
+      switch pages {
+      case .csr(let indptr, let indices): (indptr.shape[0] - 1, indices.shape[0])
+      case .blockTable(let blocks): (blocks.shape[0], blocks.shape[1])
+      }
+    let cachePages = min(
+      destinations.keys.shape[0], destinations.values?.shape[0] ?? destinations.keys.shape[0])
+    let counts = [requests, entries, cachePages, token]
+    return counts.map { .u32(UInt32(clamping: $0)) } + [.pointer(record)]
   }
 
   private func rowValues(

@@ -44,6 +44,9 @@ public struct AppendKernel: ShippedKernel {
   public let values: Storing
   /// Where tokens go.
   public let lists: Lists
+  /// Whether values of lists are checked before they are used as indices (`IndexError`); never with
+  /// resolved ones.
+  public let checksIndices: Bool
   /// Elements of one access: those of 16 bytes of the source, or 1.
   public let width: Int
   /// Lanes of a token and head: a power of two, at most 32.
@@ -58,13 +61,14 @@ public struct AppendKernel: ShippedKernel {
   /// The configuration for row widths in elements: lanes for two accesses each, from 4 to 32.
   public init(
     source: ElementType, cache: ElementType, keys: Storing, values: Storing, lists: Lists,
-    width: Int, keyDim: Int, valueDim: Int
+    checksIndices: Bool = false, width: Int, keyDim: Int, valueDim: Int
   ) {
     self.source = source
     self.cache = cache
     self.keys = keys
     self.values = values
     self.lists = lists
+    self.checksIndices = checksIndices && lists != .resolved
     self.width = width
     let valueDim = values == .absent ? 0 : valueDim
     lanes = min(32, max(4, powerOfTwo(atMost: max(keyDim, valueDim) / width / 2)))
@@ -75,10 +79,10 @@ public struct AppendKernel: ShippedKernel {
   /// What it is for.
   public var family: KernelFamily { .append }
 
-  /// `sm80_append_bf16_e4m3_divide_divide_resolved_v8_l8_r2x2`.
+  /// `sm80_append_bf16_e4m3_divide_divide_resolved_v8_l8_r2x2`, with `_checked` for checked lists.
   public var symbol: String {
     "sm80_append_\(source)_\(cache)_\(keys)_\(values)_\(lists)_v\(width)_l\(lanes)"
-      + "_r\(keyRounds)x\(valueRounds)"
+      + "_r\(keyRounds)x\(valueRounds)" + (checksIndices ? "_checked" : "")
   }
 
   /// 128 threads: small batches reach more multiprocessors.
@@ -90,7 +94,7 @@ public struct AppendKernel: ShippedKernel {
   /// Appends.
   public func body(_ block: Block) {
     block.startDependents()
-    let target = AppendTarget(block, lists)
+    let target = AppendTarget(block, lists, checksIndices: checksIndices)
     let keyRow = AppendRow(block, "k", self, keys, rounds: keyRounds)
     let valueRow = AppendRow(block, "v", self, values, rounds: valueRounds)
     let heads = block.parameter("heads", U32.self)
@@ -103,7 +107,9 @@ public struct AppendKernel: ShippedKernel {
     let head = cell - token * heads
 
     block.phase("read")
-    let place = target.resolve(block, token: token)
+    let place = target.resolve(block, token: token) {
+      (index < cells) & (head == 0) & (lane == 0)
+    }
     let k = keyRow.load(block, token: token, head: head, lane: lane)
     let v = valueRow.load(block, token: token, head: head, lane: lane)
 
@@ -138,8 +144,9 @@ struct AppendTarget {
   private let pages: GlobalPointer<U32>?
   private let pageSize: Value<U32>?
   private let width: Value<U32>?
+  private let check: AppendIndexCheck?
 
-  init(_ block: Block, _ lists: AppendKernel.Lists) {
+  init(_ block: Block, _ lists: AppendKernel.Lists, checksIndices: Bool) {
     self.lists = lists
     let isResolved = lists == .resolved
     places = isResolved ? block.pointer("places", to: U32.self, alignment: 8) : nil
@@ -149,9 +156,13 @@ struct AppendTarget {
     pages = isResolved ? nil : block.pointer("pages", to: U32.self, alignment: 4)
     offsets = lists == .csr ? block.pointer("pageIndptr", to: U32.self, alignment: 4) : nil
     width = lists == .blocks ? block.parameter("pagesPerRequest", U32.self) : nil
+    check = checksIndices ? AppendIndexCheck(block) : nil
   }
 
-  func resolve(_ block: Block, token: Value<U32>) -> AppendPlace {
+  /// - Parameter reports: whether this thread is the one of its token that reports bad values.
+  func resolve(
+    _ block: Block, token: Value<U32>, reports: () -> Value<Pred>
+  ) -> AppendPlace {
     if let places {
       let place = block.load(places[token.converted(to: U64.self) * 2], count: 2)
       return AppendPlace(
@@ -165,10 +176,18 @@ struct AppendTarget {
     }
     let request = block.load(batchIndices[token])
     let position = block.load(positions[token])
-    let hasPlace = (request >= 0) & (position >= 0)
+    let hasPlace = (request >= 0) & (position.bitcast(to: S32.self) >= 0)
     // A skipped token looks nothing up: its request has no row.
     let page = block.variable(0, as: U32.self, "page")
     let ordinal = position / pageSize
+    let slot = { (position - ordinal * pageSize).converted(to: U64.self) }
+    if let check {
+      let page = check.page(
+        token: token, request: request, position: position, ordinal: ordinal,
+        isSkipped: !hasPlace, pages: pages, offsets: offsets, width: width, reports: reports())
+      return AppendPlace(
+        isWritten: page != 0xFFFF_FFFF, page: page.converted(to: U64.self), slot: slot())
+    }
     block.when(hasPlace) {
       let row = request.converted(to: U32.self)
       if let offsets {
@@ -182,6 +201,6 @@ struct AppendTarget {
     // An entry of −1 is no page.
     return AppendPlace(
       isWritten: hasPlace & (page.value != 0xFFFF_FFFF), page: page.value.converted(to: U64.self),
-      slot: (position - ordinal * pageSize).converted(to: U64.self))
+      slot: slot())
   }
 }

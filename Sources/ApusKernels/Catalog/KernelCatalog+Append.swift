@@ -22,6 +22,11 @@ extension KernelCatalog {
     let listed: [AppendKernel] = [AppendKernel.Lists.csr, .blocks].map {
       row(.bf16, .bf16, .copy, $0)
     }
+    let checked: [AppendKernel] = [AppendKernel.Lists.csr, .blocks].map {
+      AppendKernel(
+        source: .bf16, cache: .bf16, keys: .copy, values: .copy, lists: $0, checksIndices: true,
+        width: 8, keyDim: 128, valueDim: 128)
+    }
     let rounded: [AppendKernel] = [
       row(.f16, .f16, .copy), row(.f32, .bf16, .round), row(.f32, .f16, .round),
       row(.bf16, .e4m3, .round), row(.bf16, .e5m2, .round), row(.f16, .e4m3, .round),
@@ -39,6 +44,6 @@ extension KernelCatalog {
         source: .bf16, cache: $0 == .copy ? .bf16 : .e4m3, keys: $0, values: $0,
         lists: .resolved, width: 1, keyDim: 128, valueDim: 128)
     }
-    return copies + listed + rounded + scaled + latents + narrow
+    return copies + listed + checked + rounded + scaled + latents + narrow
   }
 }

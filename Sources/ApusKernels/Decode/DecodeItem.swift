@@ -48,25 +48,33 @@ struct DecodeItem: Hashable, Sendable {
   /// queries, keys and values.
   static let nextBits = 26
 
-  /// The record.
-  func append(to words: inout [UInt32]) {
+  /// The record of a block that has nothing to do: no rows, no steps.
+  static func idle(block: Int) -> DecodeItem {
+    var item = DecodeItem()
+    item.next = block
+    item.isLast = true
+    return item
+  }
+
+  /// Writes the record: `wordCount` words.
+  func write(to words: UnsafeMutableBufferPointer<UInt32>) {
     func word(_ value: Int) -> UInt32 { UInt32(truncatingIfNeeded: value) }
-    words.append(word(end))
-    words.append(word(tokens))
-    words.append(word(firstTile))
-    words.append(word(base))
-    words.append(word(unit))
-    words.append(word(total))
-    words.append(word(next) | word(rowCount << Self.nextBits))
-    words.append(word(queryRow))
-    words.append(word(splits))
-    words.append(word(slot))
-    words.append(word(split) | (isLast ? 1 << 31 : 0))
-    words.append(word(counter))
-    words.append(word(firstRow))
-    words.append(word(maskStart))
-    words.append(word(kvLength))
-    words.append(word(qoLength))
+    words[0] = word(end)
+    words[1] = word(tokens)
+    words[2] = word(firstTile)
+    words[3] = word(base)
+    words[4] = word(unit)
+    words[5] = word(total)
+    words[6] = word(next) | word(rowCount << Self.nextBits)
+    words[7] = word(queryRow)
+    words[8] = word(splits)
+    words[9] = word(slot)
+    words[10] = word(split) | (isLast ? 1 << 31 : 0)
+    words[11] = word(counter)
+    words[12] = word(firstRow)
+    words[13] = word(maskStart)
+    words[14] = word(kvLength)
+    words[15] = word(qoLength)
   }
 }
 

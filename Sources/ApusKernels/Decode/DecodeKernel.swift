@@ -115,6 +115,9 @@ public struct DecodeKernel: ShippedKernel {
   /// Whether the query rows of an item are brought to L2 while the item before it is computed; with
   /// windows, and where query rows see the same keys.
   public var prefetchesQueries: Bool
+  /// Whether K and V stay in L2 like other data, for other query rows that read them at the same time;
+  /// else they are the first to leave it. With tensor copies.
+  public var keepsKeys: Bool
 
   /// A configuration; the defaults are those of one query token without modifications.
   public init(
@@ -125,7 +128,7 @@ public struct DecodeKernel: ShippedKernel {
     hasRanges: Bool = false, hasSoftCap: Bool = false, hasSlopes: Bool = false,
     mask: DecodeMaskOrder? = nil, hasSinks: Bool = false,
     hasHeadScales: Bool = false, overlaps: Bool = true, dependents: DecodeDependents = .start,
-    lookahead: DecodeLookahead = .step, prefetchesQueries: Bool = false
+    lookahead: DecodeLookahead = .step, prefetchesQueries: Bool = false, keepsKeys: Bool = false
   ) {
     self.queryType = queryType
     self.cacheType = cacheType
@@ -150,6 +153,7 @@ public struct DecodeKernel: ShippedKernel {
     self.dependents = dependents
     self.lookahead = lookahead
     self.prefetchesQueries = prefetchesQueries
+    self.keepsKeys = keepsKeys
   }
 
   /// `.decode`.
@@ -188,6 +192,7 @@ public struct DecodeKernel: ShippedKernel {
     if dependents != .start { parts.append("late") }
     if lookahead != .step { parts.append("\(lookahead)") }
     if prefetchesQueries { parts.append("preq") }
+    if keepsKeys { parts.append("keep") }
     return parts.joined(separator: "_")
   }
 }
@@ -197,6 +202,8 @@ extension DecodeKernel {
   var rows: Int {
     if case .cores(let rows) = arithmetic { rows } else { 8 * rowTiles }
   }
+  /// Blocks that a multiprocessor runs at once: two of 4 warps for tiles of 32 rows, else one.
+  public var blocksPerMultiprocessor: Int { rowTiles == 4 && warps == 4 ? 2 : 1 }
   /// Whether query fragments are in shared memory: registers hold those of two tiles at most.
   var sharesQueries: Bool { rowTiles > 2 }
   /// KV heads of a block's item.

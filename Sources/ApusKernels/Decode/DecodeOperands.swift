@@ -90,6 +90,7 @@ struct DecodeOperands {
       kernel.overlaps = false
       kernel.lookahead = .step
       kernel.prefetchesQueries = false
+      kernel.keepsKeys = false
       kernel.dependents = .start
     }
     kernel.hasSinks = arguments.sinks != nil
@@ -166,8 +167,8 @@ struct DecodeOperands {
     let lse = arguments.lse
     values += [
       .pointer(q.launchAddress), .pointer(o.launchAddress), .pointer(lse?.launchAddress ?? 0),
-      .metadata(byteOffset: 0), .metadata(byteOffset: plan.pageOffset),
-      .metadata(byteOffset: plan.seedOffset), .workspace(byteOffset: 0),
+      .metadata(byteOffset: plan.layout.items), .metadata(byteOffset: plan.layout.pages),
+      .metadata(byteOffset: plan.layout.seeds), .workspace(byteOffset: 0),
       .workspace(byteOffset: plan.weightOffset), .metadata(byteOffset: plan.counterOffset),
       u32(problem.shape.groupSize),
     ]
@@ -232,8 +233,8 @@ struct DecodeOperands {
       ]
     }
     if kernel.hasSoftCap { values.append(.f32(Float(2 * log2e * score / (cap ?? 1)))) }
-    if kernel.hasSlopes { values.append(.metadata(byteOffset: plan.slopeOffset)) }
-    if kernel.mask != nil { values.append(.metadata(byteOffset: plan.maskOffset)) }
+    if kernel.hasSlopes { values.append(.metadata(byteOffset: plan.layout.slopes)) }
+    if kernel.mask != nil { values.append(.metadata(byteOffset: plan.layout.mask)) }
     if let sinks = arguments.sinks { values.append(.pointer(sinks.launchAddress)) }
     if kernel.hasHeadScales {
       values += [pointer(scales.q), pointer(scales.k), pointer(scales.v), pointer(scales.o)]

@@ -97,6 +97,20 @@ struct DecodeRange {
     return (token < bounds[0]) | (token >= bounds[3])
   }
 
+  /// Whether the item has tokens that some of its rows see and others do not: the same in all lanes.
+  var mixesRows: Value<Pred> {
+    masksEveryStep
+      ? block.constant(true) : (bounds[0] < bounds[1]) | (bounds[2] < bounds[3])
+  }
+
+  /// Whether some rows may see token `index` of the step and others not; with ranges.
+  func isMixed(_ index: Value<U32>) -> Value<Pred> {
+    let token = position.value + index.bitcast(to: S32.self)
+    let isSeen = (token >= bounds[0]) & (token < bounds[3])
+    return masksEveryStep
+      ? isSeen : isSeen & ((token < bounds[1]) | (token >= bounds[2]))
+  }
+
   /// Goes to the warp's next step.
   func advance(steps: Int) {
     let tokens = stepTokens * steps

@@ -97,7 +97,7 @@ struct GatherRing: DecodeRing {
     let chunks = kernel.rowBytes / 16
     let panelChunks = swizzle.rowBytes / 16
     let shift = 7 - swizzle.rowBytes.trailingZeroBitCount
-    // Several rows at once, or one row by several rounds.
+    // Several rows at once, or one row in several parts.
     let lanesPerRow = min(chunks, warpSize)
     guard chunks & (chunks - 1) == 0 else {
       // Widths that are no power of two: panel by panel.
@@ -117,7 +117,9 @@ struct GatherRing: DecodeRing {
       let lane = context.lane
       let row = (lane >> lanesPerRow.trailingZeroBitCount) + round * perRound
       let chunk = lane & (lanesPerRow - 1)
-      move(source, rows, bytes, row, chunk, 0, target, shift, panelChunks)
+      for part in stride(from: 0, to: chunks, by: lanesPerRow) {
+        move(source, rows, bytes, row, chunk, part / panelChunks, target, shift, panelChunks)
+      }
     }
   }
 
@@ -150,8 +152,8 @@ struct GatherRing: DecodeRing {
     return ring + stage.value * kernel.stageBytes
   }
 
-  /// Only empty groups are left.
-  func finish() { block.waitAsync() }
+  /// Every copy was waited for: the groups that are left are empty.
+  func finish() {}
 
   func release() {
     block.syncWarp()

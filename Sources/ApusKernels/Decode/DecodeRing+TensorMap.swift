@@ -101,11 +101,11 @@ struct TensorMapRing: DecodeRing {
         ]
         block.loadTensor(
           keyMap, at: coordinates, to: target.advanced(bytes: box * boxBytes),
-          signalling: barrier, policy: CachePolicy.evictFirst)
+          signalling: barrier, policy: kernel.keepsKeys ? nil : CachePolicy.evictFirst)
         block.loadTensor(
           valueMap, at: coordinates,
           to: target.advanced(bytes: kernel.stageBytes / 2 + box * boxBytes),
-          signalling: barrier, policy: CachePolicy.evictFirst)
+          signalling: barrier, policy: kernel.keepsKeys ? nil : CachePolicy.evictFirst)
       }
     }
   }

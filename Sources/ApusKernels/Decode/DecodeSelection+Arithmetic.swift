@@ -42,18 +42,17 @@ extension DecodeSelection {
     }
   }
 
-  /// Whether rows of a tile see different keys in ways that models have beside real values: a NaN of a
-  /// value that one row sees must not reach the others, and products of tiles add 0 · NaN. Ordinary
-  /// cores keep pairs apart; plain causal masks of common dimensions stay with the faster path.
-  private static func hidesByPair(_ problem: AttentionProblem) -> Bool {
-    problem.mask.custom != nil || problem.modification.alibiSlopes != nil
-      || problem.shape.headDimQK % 32 != 0
+  /// Query rows of a KV head that tiles are made for: query tokens × group. Tiles decide in what
+  /// order numbers are added, so those of batch-invariant plans are for one token, whatever
+  /// neighbours have; more rows are more items.
+  static func tiledRows(_ problem: AttentionProblem) -> Int {
+    let queries = problem.options.isBatchInvariant ? 1 : problem.qoIndptr.lengths.max() ?? 1
+    return queries * problem.shape.groupSize
   }
 
   /// What multiplies: what the options demand, else what can, else what the table prefers.
   static func arithmetic(_ problem: AttentionProblem) -> DecodeArithmetic {
-    let queries = (0..<problem.batch).map { problem.qoLength($0) }.max() ?? 1
-    let rows = max(1, queries * problem.shape.groupSize)
+    let rows = max(1, tiledRows(problem))
     // What registers hold without spills, on the path of sm_80 too.
     let dim = problem.shape.headDimQK
     let isWide = problem.types.kv == .f32
@@ -67,7 +66,6 @@ extension DecodeSelection {
     case .always: return .tensorCores
     case .never: return cores
     case .automatic:
-      if queries > 1, hidesByPair(problem) { return cores }
       let prefersCores = coreRules.contains {
         $0.cacheByteCount == problem.types.kv.byteCount && $0.rows.contains(rows)
           && $0.headDims.contains(dim)

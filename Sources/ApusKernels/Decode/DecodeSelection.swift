@@ -8,8 +8,8 @@ enum DecodeSelection {
   static func refusal(_ problem: AttentionProblem, target: Target) -> String? {
     let shape = problem.shape
     let types = problem.types
-    let rows = (0..<problem.batch).map { problem.qoLength($0) }.max() ?? 0
-    let longest = (0..<problem.batch).map { problem.kvLength($0) }.max() ?? 0
+    let rows = problem.qoIndptr.lengths.max() ?? 0
+    let longest = problem.geometry.lengths.max() ?? 0
     var pageSize = 1
     if case .paged(let table) = problem.geometry { pageSize = table.pageSize }
     var rule = AccessRule()
@@ -82,14 +82,18 @@ enum DecodeSelection {
           symbol: candidate(.tokens, loader: .tensorMap).symbol, reason: reason))
       loader = .gather
     }
-    let heads = candidate(.heads, loader: loader)
+    var heads = candidate(.heads, loader: loader)
+    if let warps = wholeItemWarps(problem, heads, multiprocessors) {
+      heads.warps = warps
+      heads.stages = ringStages(heads, target: target)
+    }
     if let reason = headsRefusal(problem, heads) {
       rejected.append(KernelRejection(symbol: heads.symbol, reason: reason))
       let size = min(clusterSize(problem), largestCluster)
       let cluster = candidate(.cluster(max(size, 2)), loader: loader)
       let refusal =
-        size < 8
-        ? "the GPU must run clusters of 8 blocks; found \(largestCluster)"
+        size < clusterSize(problem)
+        ? "the GPU must run clusters of \(clusterSize(problem)) blocks; found \(largestCluster)"
         : clusterRefusal(problem, cluster, multiprocessors)
       if let reason = refusal {
         rejected.append(KernelRejection(symbol: cluster.symbol, reason: reason))
@@ -100,31 +104,48 @@ enum DecodeSelection {
     let long = candidate(.heads, isLong: true, loader: loader)
     let mean = meanLength(problem)
     if heads.isFP8, heads.arithmetic == .tensorCores, loader == .tensorMap, heads.rowTiles == 1,
-      heads.tilesPerStep < 4,
-      mean >= 4096
+      heads.tilesPerStep < 4, !problem.options.isBatchInvariant, mean >= 4096
     {
       return (long, rejected)
     }
     return (heads, rejected)
   }
 
-  /// Blocks of a cluster: FP8 and single heads have too few steps for 16.
+  /// Fewer warps of heads mode, if they make as many items as there are blocks to fill: no row is
+  /// split then.
+  private static func wholeItemWarps(
+    _ problem: AttentionProblem, _ kernel: DecodeKernel, _ multiprocessors: Int
+  ) -> Int? {
+    let rows = rowCount(problem)
+    let warps = kernel.warps / 2
+    // The kernel of a batch-invariant plan depends on nothing but shapes.
+    guard kernel.warps == 8, !problem.options.isBatchInvariant,
+      problem.shape.kvHeadCount % warps == 0, meanLength(problem) <= 2048,
+      rows / kernel.warps < multiprocessors * 3 / 4,
+      (multiprocessors * 3 / 4...multiprocessors).contains(rows / warps)
+    else { return nil }
+    return warps
+  }
+
+  /// Blocks of a cluster: enough of them to keep the memory busy, few enough to merge fast.
   private static func clusterSize(_ problem: AttentionProblem) -> Int {
-    problem.shape.groupSize == 1 || problem.types.kv.byteCount == 1 ? 8 : 16
+    let rows = rowCount(problem)
+    return rows <= 11 ? 8 : rows <= 31 ? 4 : 2
   }
 
   private static func clusterRefusal(
     _ problem: AttentionProblem, _ kernel: DecodeKernel, _ multiprocessors: Int
   ) -> String? {
     if let reason = clusterOptionRefusal(problem, kernel, multiprocessors) { return reason }
-    let rows = rowCount(problem)
-    if rows * 16 > multiprocessors {
-      return "requests × KV heads × 16 must be at most \(multiprocessors); found \(rows * 16)"
+    let lengths = problem.geometry.lengths
+    let longest = lengths.max() ?? 0
+    if longest > meanLength(problem) * 5 / 4 + 16 {
+      return "the longest request must be at most 5/4 of the mean; found \(longest)"
     }
-    let work = DecodeWork(problem, kernel)
-    let tiles = zip(work.steps, work.units).reduce(0) { $0 + $1.0 * $1.1 } * kernel.tilesPerStep
-    return tiles <= 8 * multiprocessors
-      ? nil : "16-token tiles must be at most \(8 * multiprocessors); found \(tiles)"
+    if kernel.mode.clusterSize == 2 { return nil }
+    let bytes = lengths.reduce(0, +) * problem.shape.kvHeadCount * 2 * kernel.rowBytes
+    return bytes <= 17 << 20
+      ? nil : "keys and values must be at most 17 MB; found \(bytes >> 20)"
   }
 
   /// Why clusters do not do a problem at all, or have more blocks than there is room for.
@@ -145,13 +166,11 @@ enum DecodeSelection {
   }
 
   private static func rowCount(_ problem: AttentionProblem) -> Int {
-    (0..<problem.batch).reduce(0) { $0 + (problem.qoLength($1) > 0 ? 1 : 0) }
-      * problem.shape.kvHeadCount
+    problem.qoIndptr.lengths.count { $0 > 0 } * problem.shape.kvHeadCount
   }
 
   private static func meanLength(_ problem: AttentionProblem) -> Int {
-    let total = (0..<problem.batch).reduce(0) { $0 + problem.kvLength($1) }
-    return total / max(1, problem.batch)
+    problem.geometry.lengths.reduce(0, +) / max(1, problem.batch)
   }
 
   static func tensorMapRefusal(_ problem: AttentionProblem, target: Target) -> String? {
@@ -172,13 +191,18 @@ enum DecodeSelection {
       return "KV heads must be a multiple of \(kernel.warps); found \(heads)"
     }
     if problem.options.isBatchInvariant { return nil }
-    let most =
-      ((0..<problem.batch).map { problem.qoLength($0) }.max() ?? 0) * problem.shape.groupSize
+    let queries = problem.qoIndptr.lengths
+    let most = (queries.max() ?? 0) * problem.shape.groupSize
     if most > kernel.rows, kernel.headDim <= 128 || kernel.arithmetic != .tensorCores {
       return "query tokens × group must be at most \(kernel.rows); found \(most)"
     }
-    let rows = (0..<problem.batch).reduce(0) { sum, request in
-      sum + (problem.qoLength(request) * problem.shape.groupSize + kernel.rows - 1) / kernel.rows
+    let rows = queries.reduce(0) {
+      $0 + ($1 * problem.shape.groupSize + kernel.rows - 1) / kernel.rows
+    }
+    let longest = problem.geometry.lengths.max() ?? 0
+    let mean = meanLength(problem)
+    if longest > 8 * mean {
+      return "the longest request must be at most 8 times the mean; found \(longest), \(mean)"
     }
     let items = rows * heads / kernel.warps
     return items >= 64
@@ -217,16 +241,19 @@ enum DecodeSelection {
     isLong: Bool, overlaps: Bool
   ) -> DecodeKernel {
     let shape = problem.shape
-    let lengths = (0..<problem.batch).map { problem.qoLength($0) }
+    let lengths = problem.qoIndptr.lengths
     let rows = (lengths.max() ?? 1) * shape.groupSize
     var isPaged = false
     if case .paged = problem.geometry { isPaged = true }
     let arithmetic = arithmetic(problem)
     let isTensor = arithmetic == .tensorCores
+    // Tiles of rows times tiles of tokens that registers hold; bits of masks take some.
+    let mostTiles = problem.mask.custom == nil ? 4 : 2
     var kernel = DecodeKernel(
       queryType: problem.types.q, cacheType: problem.types.kv, outputType: problem.types.o,
       headDim: shape.headDimQK,
-      rowTiles: isTensor ? rowTiles(rows, shape.headDimQK, mode) : 1, arithmetic: arithmetic,
+      rowTiles: isTensor ? min(rowTiles(tiledRows(problem), shape.headDimQK, mode), mostTiles) : 1,
+      arithmetic: arithmetic,
       mode: mode, loader: loader, isPaged: isPaged, tilesPerStep: 1, stages: 1,
       overlaps: overlaps)
     kernel.hasRanges =
@@ -236,17 +263,59 @@ enum DecodeSelection {
     kernel.mask = problem.mask.custom.map { $0.bitOrder == .little ? .little : .big }
     kernel.hasSoftCap = problem.modification.activeSoftCap != nil
     if kernel.rowBytes > 384 { kernel.warps = 4 }
-    // Ordinary cores run their code once for each tile of a step.
-    let most = isTensor ? 4 / kernel.rowTiles : 2
-    setTiles(&kernel, isLong ? 4 : max(1, min(most, 256 / kernel.rowBytes)), problem)
-    var stages = mostStages(kernel, sharedBytes: target.maxSharedBytesPerBlock)
-    while stages == 0, kernel.warps > 2 {
+    // Ordinary cores run their code once for each tile of a step; registers hold 16-bit copies of
+    // what tensor cores multiply.
+    let most = isTensor ? (kernel.isFP8 && mostTiles == 4 ? 8 : mostTiles) / kernel.rowTiles : 2
+    setTiles(&kernel, isLong ? 4 : max(1, min(most, 4, 256 / kernel.rowBytes)), problem)
+    while kernel.warps > 2, mostStages(kernel, sharedBytes: target.maxSharedBytesPerBlock) == 0 {
       kernel.warps /= 2
-      stages = mostStages(kernel, sharedBytes: target.maxSharedBytesPerBlock)
     }
-    kernel.stages =
-      isLong || mode.clusterSize > 1
-      ? 1 : max(1, min(stages, 4, DecodeSeeds.unitOffset / kernel.boxes))
+    // Query tokens beyond a block's rows read the same keys again: beside each other, from L2.
+    if isTensor, mode == .tokens, kernel.rowTiles == 4, rows > kernel.rows, loader == .tensorMap {
+      kernel.warps = 4
+    }
+    setPipeline(&kernel, problem, target: target, isLong: isLong)
     return kernel
+  }
+
+  /// Ring, lookups and launch of dependents, by what `apus bench gpu-decode --tune` printed.
+  private static func setPipeline(
+    _ kernel: inout DecodeKernel, _ problem: AttentionProblem, target: Target, isLong: Bool
+  ) {
+    kernel.stages = isLong ? 1 : ringStages(kernel, target: target)
+    guard kernel.loader == .tensorMap else { return }
+    let size = kernel.mode.clusterSize
+    if size == 1 {
+      // 32 rows of two FP8 tiles leave no registers for a window.
+      kernel.lookahead = kernel.rowTiles == 4 && kernel.tilesPerStep > 1 ? .step : .window
+      kernel.prefetchesQueries = !kernel.hasRanges
+      kernel.keepsKeys =
+        (problem.qoIndptr.lengths.max() ?? 1) * problem.shape.groupSize
+        > kernel.rows
+      if kernel.arithmetic == .tensorCores, kernel.headDim < 128, kernel.isFP8 {
+        kernel.stages = min(kernel.stages, 2)
+        kernel.dependents = .end
+      }
+      return
+    }
+    if size == 2 {
+      kernel.stages = min(kernel.stages, 2)
+      kernel.lookahead = .window
+      return
+    }
+    // Blocks of the next launch would take part in the race for a multiprocessor's memory.
+    kernel.dependents = .end
+    let share = size * kernel.warps * kernel.tilesPerStep * 16
+    let steps = (meanLength(problem) + share - 1) / share
+    kernel.stages = min(kernel.stages, steps <= 1 || steps > 2 && !kernel.isFP8 ? 1 : 2)
+    if steps > 1, kernel.isFP8 { kernel.lookahead = .window }
+  }
+
+  /// Steps of a ring that shared memory holds, for all blocks of a multiprocessor.
+  private static func ringStages(_ kernel: DecodeKernel, target: Target) -> Int {
+    let most = mostStages(
+      kernel,
+      sharedBytes: (target.maxSharedBytesPerBlock + 1024) / kernel.blocksPerMultiprocessor - 1024)
+    return max(1, min(most, 4, DecodeSeeds.unitOffset / kernel.boxes))
   }
 }

@@ -11,12 +11,12 @@ struct DecodeState {
   let sums: [[[Variable<F32>]]]
   /// `[rowTile][column]`.
   let references, weights: [[Variable<F32>]]
-  private let context: DecodeContext
-  private let tile: DecodeTile
+  let context: DecodeContext
+  let tile: DecodeTile
   private let query: DecodeQuery
 
-  private var block: Block { context.block }
-  private var kernel: DecodeKernel { context.kernel }
+  var block: Block { context.block }
+  var kernel: DecodeKernel { context.kernel }
 
   init(_ context: DecodeContext, _ tile: DecodeTile, _ query: DecodeQuery) {
     self.context = context
@@ -58,18 +58,19 @@ struct DecodeState {
     block.phase("mask")
     if range.masksEveryStep {
       for index in 0..<kernel.tilesPerStep { mask(scores[index], index, range) }
+      excludeHiddenValues(stage, scores, range)
     }
     block.when(range.cutsStep, .uniform) {
       if !range.masksEveryStep {
         for index in 0..<kernel.tilesPerStep { mask(scores[index], index, range) }
+        if kernel.hasRanges { excludeHiddenValues(stage, scores, range) }
       }
       for index in 0..<kernel.tilesPerStep {
         tile.clearValues(stage, bytes: kernel.stageBytes / 2 + index * kernel.tileBytes) { row in
           range.isDead(row + 16 * index)
         }
       }
-      if kernel.loader == .tensorMap { block.fence(.proxyAsync(.shared)) }
-      block.syncWarp()
+      orderStores()
     }
     block.phase("softmax")
     for rowTile in 0..<kernel.rowTiles { rescale(rowTile, scores) }
@@ -90,6 +91,12 @@ struct DecodeState {
         }
       }
     }
+  }
+
+  /// Makes what the lanes stored visible to all of them, and to the copies that follow.
+  func orderStores() {
+    if kernel.loader == .tensorMap { block.fence(.proxyAsync(.shared)) }
+    block.syncWarp()
   }
 
   /// Scores of a tile, `[rowTile]`: tokens g and g + 8 in columns 2t, 2t + 1.
@@ -157,14 +164,14 @@ struct DecodeState {
   }
 
   /// Factor that makes a masked, capped or biased score an exponent of 2.
-  private func scale(_ rowTile: Int, _ column: Int) -> Value<F32> {
+  func scale(_ rowTile: Int, _ column: Int) -> Value<F32> {
     if kernel.hasSlopes { return context.f32(1) }
     return context.parameters.capScale == nil
       ? query.scales[rowTile][column].value : context.parameters.scoreScale
   }
 
   /// Raises R to the step's largest x, in all lanes of a column alike, and scales L and A to it.
-  private func rescale(_ rowTile: Int, _ scores: [[[Variable<F32>]]]) {
+  func rescale(_ rowTile: Int, _ scores: [[[Variable<F32>]]]) {
     for column in 0..<2 {
       let own = scores.flatMap { [$0[rowTile][column].value, $0[rowTile][column + 2].value] }
       var largest = own.dropFirst().reduce(own[0]) { max($0, $1) } * scale(rowTile, column)

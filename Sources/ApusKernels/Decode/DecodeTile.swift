@@ -114,15 +114,23 @@ struct DecodeTile {
   func clearValues(
     _ tile: Value<U32>, bytes: Int, isDead: (_ index: Value<U32>) -> Value<Pred>
   ) {
-    let rowBytes = kernel.swizzle.rowBytes
     let zero = context.u32(0)
+    forEachChunk(tile, bytes: bytes) { row, place in
+      block.when(isDead(row), .predicated) { block.store([zero, zero, zero, zero], to: place) }
+    }
+  }
+
+  /// Calls `body` with row and place of each 16-byte chunk that the lane has of a tile.
+  func forEachChunk(
+    _ tile: Value<U32>, bytes: Int,
+    _ body: (_ row: Value<U32>, _ place: SharedPointer<U32>) -> Void
+  ) {
+    let rowBytes = kernel.swizzle.rowBytes
     for part in 0..<kernel.tileBytes / 512 {
       let offset = (context.lane << 4) + 512 * part
       let row = (offset >> rowBytes.trailingZeroBitCount) & 15
       let pointer = SharedPointer<U32>(address: tile + (context.lane << 4))
-      block.when(isDead(row), .predicated) {
-        block.store([zero, zero, zero, zero], to: pointer.advanced(bytes: bytes + 512 * part))
-      }
+      body(row, pointer.advanced(bytes: bytes + 512 * part))
     }
   }
 }

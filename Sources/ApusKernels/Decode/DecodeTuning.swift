@@ -14,6 +14,8 @@ public struct DecodeTuning: Sendable, Hashable, CustomStringConvertible {
   public var lookahead: DecodeLookahead?
   /// Whether query rows are brought to L2 ahead of their item.
   public var prefetchesQueries: Bool?
+  /// Whether K and V stay in L2.
+  public var keepsKeys: Bool?
   /// When the next kernel may begin to launch.
   public var dependents: DecodeDependents?
   /// Warps of a block.
@@ -33,7 +35,8 @@ public struct DecodeTuning: Sendable, Hashable, CustomStringConvertible {
   public init(
     _ name: String, mode: DecodeMode? = nil, loader: DecodeLoader? = nil,
     lookahead: DecodeLookahead? = nil, prefetchesQueries: Bool? = nil,
-    dependents: DecodeDependents? = nil, warps: Int? = nil, tilesPerStep: Int? = nil,
+    keepsKeys: Bool? = nil, dependents: DecodeDependents? = nil, warps: Int? = nil,
+    tilesPerStep: Int? = nil,
     stages: Int? = nil, blocksPerMultiprocessor: Int = 1, multiprocessorShare: Double = 1,
     keepsRowsWhole: Bool = false
   ) {
@@ -42,6 +45,7 @@ public struct DecodeTuning: Sendable, Hashable, CustomStringConvertible {
     self.loader = loader
     self.lookahead = lookahead
     self.prefetchesQueries = prefetchesQueries
+    self.keepsKeys = keepsKeys
     self.dependents = dependents
     self.warps = warps
     self.tilesPerStep = tilesPerStep
@@ -64,33 +68,42 @@ public struct DecodeTuning: Sendable, Hashable, CustomStringConvertible {
   public static var all: [DecodeTuning] {
     var list = [
       chosen,
+      DecodeTuning("step", lookahead: .step),
       DecodeTuning("window", lookahead: .window),
-      DecodeTuning("window+queries", lookahead: .window, prefetchesQueries: true),
       DecodeTuning("late", dependents: .end),
-      DecodeTuning("whole rows", keepsRowsWhole: true),
-      DecodeTuning("whole rows+window", lookahead: .window, keepsRowsWhole: true),
-      DecodeTuning("half the blocks", multiprocessorShare: 0.5),
-      DecodeTuning("3/4 of the blocks", multiprocessorShare: 0.75),
-      DecodeTuning("two blocks", warps: 4, blocksPerMultiprocessor: 2),
-      DecodeTuning("two blocks+window", lookahead: .window, warps: 4, blocksPerMultiprocessor: 2),
-      DecodeTuning("4 warps", warps: 4),
-      DecodeTuning("tokens", mode: .tokens),
-      DecodeTuning("tokens+window", mode: .tokens, lookahead: .window),
-      DecodeTuning("heads", mode: .heads),
-      DecodeTuning("heads+window", mode: .heads, lookahead: .window),
+      DecodeTuning("evict first", keepsKeys: false),
+      DecodeTuning("keep", keepsKeys: true),
       DecodeTuning(
-        "heads+window+queries", mode: .heads, lookahead: .window, prefetchesQueries: true),
+        "two blocks, evict first", keepsKeys: false, warps: 4, blocksPerMultiprocessor: 2),
+      DecodeTuning("two blocks, keep", keepsKeys: true, warps: 4, blocksPerMultiprocessor: 2),
+      DecodeTuning("whole rows, keep", keepsKeys: true, keepsRowsWhole: true),
+      DecodeTuning("whole rows", keepsRowsWhole: true),
+      DecodeTuning("half the blocks", multiprocessorShare: 0.5),
+      DecodeTuning("two blocks", warps: 4, blocksPerMultiprocessor: 2),
+      DecodeTuning("two blocks, 2 tiles", warps: 4, tilesPerStep: 2, blocksPerMultiprocessor: 2),
+      DecodeTuning("4 warps", warps: 4),
+      DecodeTuning("8 warps", warps: 8),
+      DecodeTuning("2 tiles, late", dependents: .end, tilesPerStep: 2),
+      DecodeTuning("2 stages, late", dependents: .end, stages: 2),
+      DecodeTuning("1 stage, late", dependents: .end, stages: 1),
+      DecodeTuning("tokens", mode: .tokens),
+      DecodeTuning("tokens, late", mode: .tokens, dependents: .end),
+      DecodeTuning("heads", mode: .heads),
+      DecodeTuning("heads, late", mode: .heads, dependents: .end),
       DecodeTuning("sm80 path", mode: .tokens, loader: .gather),
     ]
     for stages in [1, 2, 4] { list.append(DecodeTuning("\(stages) stages", stages: stages)) }
     for tiles in [1, 2, 4] { list.append(DecodeTuning("\(tiles) tiles", tilesPerStep: tiles)) }
     for size in [2, 4, 8, 16] {
-      for warps in [8, 4] {
+      for (lookahead, late) in [
+        (DecodeLookahead.step, false), (.window, false), (.step, true), (.window, true),
+      ] {
         for stages in [1, 2] {
           list.append(
             DecodeTuning(
-              "cluster \(size), \(warps) warps, \(stages) stages", mode: .cluster(size),
-              warps: warps, stages: stages))
+              "cluster \(size), \(stages) stages, \(lookahead)\(late ? ", late" : "")",
+              mode: .cluster(size), lookahead: lookahead, dependents: late ? .end : nil,
+              stages: stages))
         }
       }
     }
@@ -146,10 +159,13 @@ extension DecodeTuning {
     }
     if let warps { kernel.warps = warps }
     if let tilesPerStep { DecodeSelection.setTiles(&kernel, tilesPerStep, problem) }
-    if kernel.loader == .tensorMap {
+    if kernel.loader == .gather {
+      kernel.keepsKeys = false
+    } else {
       kernel.lookahead = lookahead ?? kernel.lookahead
       kernel.dependents = dependents ?? kernel.dependents
       kernel.prefetchesQueries = prefetchesQueries ?? kernel.prefetchesQueries
+      kernel.keepsKeys = keepsKeys ?? kernel.keepsKeys
     }
     let shared =
       (target.maxSharedBytesPerBlock + Self.reservedBytes) / blocksPerMultiprocessor

@@ -170,7 +170,8 @@ struct WindowWalk: DecodeWalk {
         let page = (position + 1).multipliedHigh(by: parameters.pageReciprocal)
         let rest = position - page * parameters.pageLength
         let safe = item.base + select(valid, page, context.u32(0))
-        block.assign(nextPages[box], block.load(parameters.pages[safe]))
+        block.assign(
+          nextPages[box], block.load(parameters.pages[safe], Caching(isReadOnly: true)))
         block.assign(nextRests[box], select(valid, rest, none))
       } else {
         block.assign(nextRests[box], select(valid, item.base + (position << 4), none))

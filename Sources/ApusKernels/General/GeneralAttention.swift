@@ -42,20 +42,16 @@ public struct GeneralAttention: Sendable {
   ///
   /// - Precondition: `refusal(of:)` is nil.
   public init(_ problem: AttentionProblem, target: Target) {
+    self.init(problem, target: target, rows: Self.tileRows(problem))
+  }
+
+  /// Plans a validated problem with a number of packed rows of a tile.
+  init(_ problem: AttentionProblem, target: Target, rows: Int) {
     self.problem = problem
     self.target = target
+    self.rows = rows
     let shape = problem.shape
     let group = shape.groupSize
-    let longest = (0..<problem.batch).reduce(0) { max($0, problem.qoLength($1) * group) }
-    // Wide rows leave registers for fewer of them; so does everything that a score needs beside its
-    // product.
-    let isPlain = problem.modification.isPlain && problem.mask.custom == nil
-    let isWide = max(shape.headDimQK, shape.headDimVO) > 256
-    let isCheap = Self.unevenWidth(problem) == nil && problem.types.kv.byteCount <= 2
-    let limit = isWide ? (isCheap && isPlain ? 4 : 2) : isPlain ? 8 : 4
-    // One row, few or many: a tile's rows that do not exist cost time, each size costs a kernel.
-    rows = longest <= 1 ? 1 : longest <= 4 ? min(4, limit) : limit
-
     var lists = LaunchPlan()
     var items: [UInt32] = []
     var merges: [UInt32] = []
@@ -106,6 +102,25 @@ public struct GeneralAttention: Sendable {
       })
     metadata = lists.metadata
     workspaceByteCount = 4 * slots * shape.kvHeadCount * rows * (shape.headDimVO + 2) + 16
+  }
+
+  /// Packed rows of a tile that suit a problem.
+  private static func tileRows(_ problem: AttentionProblem) -> Int {
+    let shape = problem.shape
+    let longest = (0..<problem.batch).reduce(0) {
+      max($0, problem.qoLength($1) * shape.groupSize)
+    }
+    // Wide rows leave registers for fewer of them; so does everything that a score needs beside its
+    // product.
+    let isPlain = problem.modification.isPlain && problem.mask.custom == nil
+    let isWide = max(shape.headDimQK, shape.headDimVO) > 256
+    let isCheap = unevenWidth(problem) == nil && problem.types.kv.byteCount <= 2
+    let limit = isWide ? (isCheap && isPlain ? 4 : 2) : isPlain ? 8 : 4
+    // Rows decide how many keys are taken in at once, and so how weights are rounded: neighbours with
+    // more of them must not.
+    if problem.options.isBatchInvariant { return min(4, limit) }
+    // One row, few or many: a tile's rows that do not exist cost time, each size costs a kernel.
+    return longest <= 1 ? 1 : longest <= 4 ? min(4, limit) : limit
   }
 
   /// Why a validated problem is too large for the lists of a plan; nil for all others.

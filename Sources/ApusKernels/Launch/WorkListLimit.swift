@@ -24,12 +24,11 @@ enum WorkListLimit {
     let split = options.disablesSplitKV ? Int.max : options.splitSize ?? leastSplit
     // In floating point nothing overflows, and the limit is far below 2^53.
     var count = 0.0
-    for request in 0..<problem.batch {
-      let packed = Double(problem.qoLength(request)) * Double(problem.shape.groupSize)
-      let keys = Double(problem.kvLength(request))
+    for (queries, keys) in zip(problem.qoIndptr.lengths, problem.geometry.lengths) {
+      let packed = Double(queries) * Double(problem.shape.groupSize)
       count +=
         (packed / Double(rows)).rounded(.up) * Double(heads)
-        * max(1, (keys / Double(split)).rounded(.up) + 1)
+        * max(1, (Double(keys) / Double(split)).rounded(.up) + 1)
     }
     guard count <= Double(items) else {
       return "the work list must hold at most \(items) items; found up to \(count)"

@@ -33,17 +33,12 @@ extension MergeKernel: SampledKernel {
       let wide = 16 / kernel.input.byteCount
       let least = MergeKernel.depth * kernel.lanes * kernel.width
       dim = kernel.width == wide ? least : least + 1
-      var state = seed
-      // splitmix64: enough for numbers without structure.
-      func next(_ bound: UInt64) -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = (state ^ state >> 30) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-        return (z ^ z >> 31) % bound
-      }
-      lse = (0..<rows * heads).map { _ in Float(next(9)) - 4 }
+      var numbers = SampleNumbers(seed: seed)
+      lse = (0..<rows * heads).map { _ in Float(numbers.bits() % 9) - 4 }
       // Multiples of 4 up to 8 in magnitude: sums of four and their quarters are exact in e5m2 too.
-      values = (0..<rows * states * heads * dim).map { _ in 4 * (Float(next(5)) - 2) }
+      values = (0..<rows * states * heads * dim).map { _ in
+        4 * (Float(numbers.bits() % 5) - 2)
+      }
     }
 
     private var emptyValue: Float { kernel.emptyValue }
@@ -55,15 +50,6 @@ extension MergeKernel: SampledKernel {
     }
     private func logit(_ row: Int, _ state: Int, _ head: Int) -> Float {
       isEmpty(row: row, state: state) ? emptyValue : lse[row * heads + head]
-    }
-
-    private func bytes(_ elements: [Float], _ type: ElementType) -> [UInt8] {
-      var bytes = [UInt8](repeating: 0, count: elements.count * type.byteCount)
-      bytes.withUnsafeMutableBytes { raw in
-        guard let base = raw.baseAddress else { return }
-        for (index, element) in elements.enumerated() { type.store(element, to: base, at: index) }
-      }
-      return bytes
     }
 
     /// v and s of some states, `[row][state][head]`.
@@ -87,7 +73,7 @@ extension MergeKernel: SampledKernel {
       for (index, group) in groups.enumerated() {
         let (v, s) = inputs(group)
         let isTarget = kernel.form == .maskedPair && index == 0
-        list.append(.input("v\(index)", bytes(v, kernel.input)))
+        list.append(SampleNumbers.input("v\(index)", v, as: kernel.input))
         list.append(.input("s\(index)", s))
         if isTarget { for place in list.indices { list[place].isWritable = true } }
       }
@@ -102,10 +88,7 @@ extension MergeKernel: SampledKernel {
 
     func launches(_ addresses: [UInt64]) -> [KernelLaunch] {
       func view(_ index: Int, _ type: ScalarType, _ shape: [Int]) -> TensorView {
-        TensorView(
-          address: UInt(addresses[index]), byteCount: shape.reduce(type.byteCount, *),
-          scalarType: type, shape: shape, strides: TensorView.denseStrides(shape),
-          memory: .cuda(device: 0))
+        .sample(addresses[index], type, shape)
       }
       let (input, output) = (ScalarType(kernel.input), ScalarType(kernel.output))
       let (shape, heads) = ([rows, heads, dim], [rows, heads])
@@ -132,41 +115,31 @@ extension MergeKernel: SampledKernel {
 
     func check(_ contents: [[UInt8]]) -> [String] {
       let place = kernel.form == .maskedPair ? 0 : contents.count - 2
-      let s = KernelSample.elements(of: contents[place + 1], as: Float.self)
-      var findings: [String] = []
+      let v = SampleNumbers.values(of: contents[place], as: kernel.output)
+      let s = SampleNumbers.values(of: contents[place + 1], as: .f32)
+      var findings = SampleFindings()
       for row in 0..<rows {
         for head in 0..<heads {
           let full = (0..<states).filter { !isEmpty(row: row, state: $0) }
           let cell = row * heads + head
-          let found = s[cell]
-          if full.isEmpty {
-            if found != emptyValue {
-              findings.append("s[\(row), \(head)] must be \(emptyValue); found \(found)")
-            }
-          } else {
+          var logSum = Double(emptyValue)
+          if !full.isEmpty {
             // A sum of 1, 2 or 4 equal weights. lg2 and the factor ln 2 err by 2^−22 and 2^−24 of at
             // most 2, the sum of at most 6 in magnitude by half an ulp.
-            let doublings = Float(full.count.trailingZeroBitCount)
-            let unit: Float = kernel.convention.base == .two ? 1 : 0.693_147_2
-            let expected = lse[cell] + doublings * unit
-            if !((found - expected).magnitude <= 0x1p-20) {
-              findings.append("s[\(row), \(head)] must be \(expected); found \(found)")
-            }
+            let doublings = Double(full.count.trailingZeroBitCount)
+            let unit = kernel.convention.base == .two ? 1 : 0.693147180559945309
+            logSum = Double(lse[cell]) + doublings * unit
           }
+          findings.require("s[\(row), \(head)]", s[cell], is: logSum, within: 0x1p-20)
           for element in 0..<dim {
-            let sum = full.reduce(Float(0)) { $0 + value(row, $1, head, element) }
-            let expected = full.isEmpty ? 0 : sum / Float(full.count)
-            let found = contents[place].withUnsafeBytes { raw in
-              raw.baseAddress.map { kernel.output.load($0, at: cell * dim + element) }
-            }
-            if found != expected {
-              findings.append(
-                "v[\(row), \(head), \(element)] must be \(expected); found \(found ?? .nan)")
-            }
+            let sum = full.reduce(0.0) { $0 + Double(value(row, $1, head, element)) }
+            findings.require(
+              "v[\(row), \(head), \(element)]", v[cell * dim + element],
+              is: full.isEmpty ? 0 : sum / Double(full.count))
           }
         }
       }
-      return findings
+      return findings.lines
     }
   }
 }

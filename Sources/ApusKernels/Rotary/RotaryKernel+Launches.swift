@@ -21,7 +21,8 @@ extension RotaryKernel {
     }
     func kernel(width: Int) -> RotaryKernel {
       RotaryKernel(
-        type: type, pairing: pairing, angles: angles, width: width, rotaryDim: 2 * half)
+        type: type, pairing: pairing, angles: angles, width: width, rotaryDim: 2 * half,
+        positions: arguments.positionTensor?.scalarType == .i64 ? .i64 : .i32)
     }
     let wide = kernel(width: 16 / type.byteCount)
     var rule = AccessRule()
@@ -46,13 +47,19 @@ extension RotaryKernel {
   ///
   /// - Parameters:
   ///   - devicePositions: address of the positions as i32 where they are in device memory already;
-  ///     else the plan's metadata holds them.
+  ///     nil for those that the arguments have there, else the plan's metadata holds them.
+  ///   - fractions: address of `fractions(for:)` where they are in device memory already; else the
+  ///     plan's metadata holds them.
   ///   - target: the GPU; from sm_90a on, launches overlap their predecessors.
   public static func launches(
-    for arguments: RotaryArguments, devicePositions: UInt64? = nil, target: Target
+    for arguments: RotaryArguments, devicePositions: UInt64? = nil, fractions: UInt64? = nil,
+    target: Target
   ) -> LaunchPlan {
     var plan = LaunchPlan()
-    guard !arguments.positions.isEmpty else { return plan }
+    guard arguments.rowCount > 0 else { return plan }
+    let given = arguments.positionTensor
+    let devicePositions = devicePositions ?? given?.launchAddress
+    let positionBytes = given?.scalarType.byteCount ?? 4
     let query = Part(arguments.q, arguments.qOut)
     let key = Part(arguments.k, arguments.kOut)
     var rounds: [(RotaryKernel, Part, Part)] = []
@@ -72,9 +79,9 @@ extension RotaryKernel {
     let angles: [LaunchValue]
     switch arguments.source {
     case .frequencies(let rope):
-      let dim = arguments.rotaryDim
       angles = [
-        plan.place((0..<dim / 2).map { TurnFraction.fraction(rope.frequency($0, dim: dim)) })
+        fractions.map { .pointer($0) }
+          ?? plan.place(Self.fractions(of: rope, rotaryDim: arguments.rotaryDim))
       ]
     case .cosSinCache(let table, _):
       angles = [.pointer(table.launchAddress), table.launchStride(0)]
@@ -85,9 +92,9 @@ extension RotaryKernel {
       let rest = query.dim - arguments.rotaryDim
       // In place, what is not rotated is where it belongs.
       let copied = query.isInPlace && key.isInPlace ? 0 : rest
-      for row in stride(from: 0, to: arguments.positions.count, by: step) {
-        let cells = min(step, arguments.positions.count - row) * groups
-        var values = [positions.advanced(byBytes: 4 * row)] + angles
+      for row in stride(from: 0, to: arguments.rowCount, by: step) {
+        let cells = min(step, arguments.rowCount - row) * groups
+        var values = [positions.advanced(byBytes: positionBytes * row)] + angles
         values += query.values(row: row) + key.values(row: row)
         values += [
           .u32(UInt32(arguments.rotaryDim / 2 / kernel.width)),
@@ -100,6 +107,11 @@ extension RotaryKernel {
       }
     }
     return plan
+  }
+
+  /// What the kernels multiply positions with: the pairs' fractions of a turn.
+  public static func fractions(of rope: RotaryEmbedding, rotaryDim: Int) -> [UInt64] {
+    (0..<rotaryDim / 2).map { TurnFraction.fraction(rope.frequency($0, dim: rotaryDim)) }
   }
 
   /// q or k with where it goes.

@@ -17,6 +17,14 @@ public struct RotaryKernel: ShippedKernel {
     case table
   }
 
+  /// Integers of the list of positions.
+  public enum Positions: String, Sendable, Hashable, CaseIterable {
+    /// 32 bits.
+    case i32
+    /// 64 bits, of which the lower half is read.
+    case i64
+  }
+
   /// Type of q and k.
   public let type: ElementType
   /// Which elements form a pair.
@@ -25,6 +33,8 @@ public struct RotaryKernel: ShippedKernel {
   public let angles: Angles
   /// Pairs of one access: elements of 16 bytes, or 1.
   public let width: Int
+  /// Integers of the list of positions.
+  public let positions: Positions
   /// Lanes of a row and its heads: a power of two, at most 32.
   public let lanes: Int
 
@@ -35,20 +45,24 @@ public struct RotaryKernel: ShippedKernel {
   /// The configuration for a number of rotated elements: a lane for each access, at most 32.
   public init(
     type: ElementType, pairing: RotaryEmbedding.Pairing, angles: Angles, width: Int,
-    rotaryDim: Int
+    rotaryDim: Int, positions: Positions = .i32
   ) {
     self.type = type
     self.pairing = pairing
     self.angles = angles
     self.width = width
+    self.positions = positions
     lanes = min(32, powerOfTwo(atMost: rotaryDim / 2 / width))
   }
 
   /// What it is for.
   public var family: KernelFamily { .rope }
 
-  /// `sm80_rope_bf16_half_computed_v8_l8`.
-  public var symbol: String { "sm80_rope_\(type)_\(pairing)_\(angles)_v\(width)_l\(lanes)" }
+  /// `sm80_rope_bf16_half_computed_v8_l8`, with `_i64` for such positions.
+  public var symbol: String {
+    "sm80_rope_\(type)_\(pairing)_\(angles)_v\(width)_l\(lanes)"
+      + (positions == .i64 ? "_i64" : "")
+  }
 
   /// 128 threads.
   public var launch: LaunchBounds { LaunchBounds(threads: Self.threads) }
@@ -77,7 +91,8 @@ public struct RotaryKernel: ShippedKernel {
     block.when(cell < cells) {
       let row = cell / groups
       let first = (cell - row * groups) * Self.headsAtOnce
-      let position = block.load(positions[row])
+      let position = block.load(
+        self.positions == .i32 ? positions[row] : positions[row.converted(to: U64.self) * 2])
       let heads = (0..<Self.headsAtOnce).map {
         RotaryHead(block, q, k, row: row, head: first + $0)
       }

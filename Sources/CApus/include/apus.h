@@ -7,7 +7,10 @@
  * plan and its back end must outlive the graphs that captured runs; enqueued runs may outlive a plan,
  * but not the back end.
  *
- * Handles are numbers, not addresses: one that was destroyed, or never made, is an error.
+ * Handles are numbers, not addresses: one that was destroyed, or never made, is an error. A process may
+ * be forked at any moment: the child may use back ends and plans of the CPU, its own and its parent's,
+ * whose threads have stayed with the parent; those of a GPU are errors there, since CUDA does not
+ * survive a fork.
  *
  * Structures start with `struct_size`, which `APUS_INIT` sets: a newer library reads those of an
  * older header, with zero for what they lack; an older library takes those of a newer header as
@@ -95,6 +98,16 @@ typedef enum {
   /* Natural, +inf for an empty row, as FlashMLA's dense decode. */
   APUS_LSE_NATURAL_POSITIVE_INFINITY = 2
 } apus_lse_convention;
+
+/* Arithmetic of GPU decode; others ignore it. */
+typedef enum {
+  /* Whichever is faster by measurement, among those that meet the precision. */
+  APUS_TENSOR_CORES_AUTOMATIC = 0,
+  /* Ordinary cores: every product and sum in f32. */
+  APUS_TENSOR_CORES_NEVER = 1,
+  /* Tensor cores; what they cannot compute is computed by the general kernels. */
+  APUS_TENSOR_CORES_ALWAYS = 2
+} apus_tensor_core_use;
 
 typedef uint64_t apus_backend;
 typedef uint64_t apus_plan;
@@ -202,6 +215,8 @@ typedef struct {
   int64_t split_size;  /* 0: chosen */
   int32_t disables_split_kv;
   int32_t is_batch_invariant;
+  apus_tensor_core_use use_tensor_cores;
+  int32_t reserved; /* 0 */
 } apus_attention_problem;
 
 /* One multiplier of stored numbers: per tensor (value), or a tensor of f32. */
@@ -241,7 +256,51 @@ apus_status apus_plan_destroy(apus_plan plan);
 apus_status apus_attention_run(
     apus_plan plan, const apus_attention_arguments *arguments, const apus_stream *stream);
 
+/* Plans that are updated: graphs that captured their runs replay with other batches. */
+
+/* The most that a plan may be updated to. q, o and lse of its runs have batch * queries_per_request
+ * rows, padded caches `batch` slabs. */
+typedef struct {
+  size_t struct_size;
+  int32_t batch;
+  int32_t queries_per_request; /* query rows of each request; 0: 1 */
+  int64_t keys_per_request;
+  /* Of all requests together: pages that are listed, or rows of ragged k and v. 0: what full requests
+   * take. */
+  int64_t key_rows;
+  int64_t cache_pages; /* pages of the caches of all runs, which updates check indices by; 0: unchecked */
+} apus_plan_capacity;
+
+/* apus_attention_plan with room for every problem within a capacity. On a GPU: what the decode kernels
+ * compute, without custom masks. */
+apus_status apus_attention_plan_within(
+    apus_backend backend, const apus_attention_problem *problem,
+    const apus_plan_capacity *capacity, apus_plan *plan);
+/* Changes the lists of a plan with a capacity: query rows, lengths, pages; the rest of `problem` must be
+ * as planned. Runs behind it on the stream compute the new problem, and so do replays of graphs that
+ * captured runs before. On a GPU it neither allocates nor waits, unless four updates are in flight;
+ * the stream must not be under capture. A problem that is refused changes nothing. */
+apus_status apus_plan_update(
+    apus_plan plan, const apus_attention_problem *problem, const apus_stream *stream);
+
 /* Cache writes. */
+
+/* The lists of an append in the memory of the back end: i32, contiguous. A GPU follows them itself:
+ * nothing is copied, allocated or waited for, and a graph that captured the append reads at each replay
+ * what they hold then. Types, shapes and devices are checked, what they hold is not: requests must be
+ * −1 or rows of the page table, positions must have pages of the cache, and no slot may be written
+ * twice, or memory beside the cache may be overwritten. The CPU checks all of it. They must live until
+ * the append has run; those of captures, as long as the graph. */
+typedef struct {
+  size_t struct_size;
+  const DLTensor *batch_indices; /* [tokens]; −1 skips a token */
+  const DLTensor *positions;     /* [tokens] */
+  /* Either page_indptr [batch + 1] and page_indices, or block_table [batch, pages], whose rows may be
+   * strided. */
+  const DLTensor *page_indptr;
+  const DLTensor *page_indices;
+  const DLTensor *block_table;
+} apus_append_lists;
 
 typedef struct {
   size_t struct_size;
@@ -262,6 +321,8 @@ typedef struct {
   /* Request and position of each new token. */
   apus_int_list batch_indices;
   apus_int_list positions;
+  /* Instead of all lists above, which then are empty; or null. */
+  const apus_append_lists *lists;
 } apus_append_problem;
 
 /* Scale that stored rows are divided by. */
@@ -282,8 +343,8 @@ typedef struct {
   apus_append_scale v_scale;
 } apus_append_arguments;
 
-/* On a GPU the lists go to the device in stream order. A captured append keeps the lists of its capture
- * as long as the graph lives; any number may be captured. */
+/* On a GPU the problem's own lists go to the device in stream order. A captured append keeps
+ * those of its capture as long as the graph lives; any number may be captured. */
 apus_status apus_append(
     apus_backend backend, const apus_append_problem *problem,
     const apus_append_arguments *arguments, const apus_stream *stream);
@@ -311,6 +372,14 @@ apus_status apus_merge_states(
 apus_status apus_rotate(
     apus_backend backend, const DLTensor *q, const DLTensor *k, const DLTensor *q_out,
     const DLTensor *k_out, apus_int_list positions, const apus_rope *rope,
+    const DLTensor *cos_sin_cache, int32_t interleaved, const apus_stream *stream);
+
+/* The same by positions in the memory of the back end, i32 or i64 [rows], contiguous: a GPU reads them
+ * in stream order and at each replay of a graph, without a copy or a wait, and does not check that they
+ * are at least 0, within 31 bits and below the rows of cos_sin_cache. The CPU does. */
+apus_status apus_rotate_by(
+    apus_backend backend, const DLTensor *q, const DLTensor *k, const DLTensor *q_out,
+    const DLTensor *k_out, const DLTensor *positions, const apus_rope *rope,
     const DLTensor *cos_sin_cache, int32_t interleaved, const apus_stream *stream);
 
 /* Packs flags (u8 or bool [n]) into bits, segment by segment where indptr is given. */

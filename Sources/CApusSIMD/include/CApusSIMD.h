@@ -155,7 +155,8 @@ const capus_kernels *capus_kernels_for(capus_isa isa);
 /// The most capable table of this CPU; never NULL.
 const capus_kernels *capus_kernels_best(void);
 
-/// CPUs that this process may run on (its affinity mask where the system has one), at least 1.
+/// CPUs that this process may run on (its affinity mask where the system has one), at least 1. Quotas of
+/// control groups are not counted.
 int capus_available_cpus(void);
 
 /// Name of an instruction set as `APUS_CPU` spells it: "portable", "neon", "avx2", "avx512",

@@ -8,6 +8,8 @@ struct AddOne: Kernel, SampledKernel, Hashable {
   var added: Float = 1
   /// Whether the bounds check is left out, so that the last threads access memory out of bounds.
   var isUnchecked = false
+  /// Whether the sample's check accepts everything.
+  var isTrusting = false
 
   var symbol: String { "sm80_add_one_f32\(isUnchecked ? "_unchecked" : "")" }
   var launch: LaunchBounds { LaunchBounds(threads: 64) }
@@ -38,6 +40,7 @@ struct AddOne: Kernel, SampledKernel, Hashable {
         ]
       },
       check: { contents in
+        if isTrusting { return [] }
         let y = KernelSample.elements(of: contents[1], as: Float.self)
         return zip(x, y).enumerated().filter { $1.0 + added != $1.1 }.map { "element \($0.offset)" }
       })

@@ -33,19 +33,36 @@ import Testing
     #expect(throws: (any Error).self) { try KernelsSimulateCommand.parse(["--runs", "0"]) }
   }
 
-  /// `Scripts/test` runs all samples with `apus kernels simulate`.
-  @Test func `samples of the catalogue are right, and untouched buffers are not`() throws {
-    let rows = KernelCatalog.all.compactMap { $0 as? any SampledKernel }
-    let chosen = Set([0, rows.count / 2, rows.count - 1]).sorted().filter(rows.indices.contains)
-    #expect(!chosen.isEmpty)
-    for row in chosen.map({ rows[$0] }) {
+  @Test func `a sample of another kernel is a finding`() throws {
+    let ir = try AddOne(isUnchecked: true).build(for: .sm80)
+    let result = SampleRun.run(AddOne(), ir: ir, target: .sm80, seed: 3)
+    #expect(
+      result.findings.contains(
+        "sample: launches must be the kernel's own; found sm80_add_one_f32"))
+  }
+
+  @Test func `a check that untouched buffers pass is a finding`() throws {
+    let result = try run(AddOne(isTrusting: true))
+    #expect(
+      result.findings == ["sample: the check must refuse untouched buffers; found nothing wrong"])
+  }
+
+  @Test func `every row of the catalogue has a sample`() {
+    let without = KernelCatalog.all.filter { !($0 is any SampledKernel) }.map(\.symbol)
+    #expect(without == [])
+  }
+
+  /// One row of each family; `Scripts/test` runs all with `apus kernels simulate`.
+  @Test func `samples of the catalogue are right`() throws {
+    let all = KernelCatalog.all
+    for family in KernelFamily.allCases {
+      let row = try #require(
+        all.first { $0.family == family } as? any SampledKernel, "\(family)")
       let target = try #require(row.targets.first)
-      let ir = Legalisation.run(try row.build(for: target), target: target)
+      let ir = try row.build(for: target)
       let result = SampleRun.run(row, ir: ir, target: target, seed: 7)
       #expect(result.findings == [], "\(row.symbol), seed 7")
       #expect(result.instructionCount > 0, "\(row.symbol)")
-      let sample = row.sample(seed: 7)
-      #expect(!sample.check(sample.buffers.map(\.bytes)).isEmpty, "\(row.symbol)")
     }
   }
 }

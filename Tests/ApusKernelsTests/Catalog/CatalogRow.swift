@@ -4,7 +4,6 @@ import ApusIR
 import ApusKernels
 import ApusPTX
 import ApusThreads
-import Dispatch
 import Foundation
 import Testing
 
@@ -35,7 +34,7 @@ struct CatalogRow: Sendable {
   private init(_ kernel: any ShippedKernel, _ target: Target, _ ptxas: Assembler?) throws {
     self.kernel = kernel
     self.target = target
-    ir = Legalisation.run(try kernel.build(for: target), target: target)
+    ir = try kernel.build(for: target)
     ptx = try PTXPrinter().print(ModuleIR(kernels: [ir]), target: target)
     let version = ir.ptxVersion(for: target)
     guard let ptxas else {
@@ -73,20 +72,16 @@ struct CatalogRow: Sendable {
   static let all: Result<[CatalogRow], any Error> = Result {
     let assembler = try Self.assembler.get()
     let jobs = chosen
-    let results = Lock<[Int: Result<CatalogRow, any Error>]>([:])
-    DispatchQueue.concurrentPerform(iterations: jobs.count) { index in
-      let (kernel, target) = jobs[index]
-      let row = Result { try CatalogRow(kernel, target, assembler) }
-      results.withLock { $0[index] = row }
+    let threads = ProcessInfo.processInfo.activeProcessorCount
+    let rows = concurrentMap(jobs, threadCount: threads) { kernel, target in
+      Result { try CatalogRow(kernel, target, assembler) }
     }
-    return results.withLock { results in
-      jobs.indices.compactMap { index in
-        do {
-          return try results[index]?.get()
-        } catch {
-          Issue.record("\(jobs[index].0.symbol) \(jobs[index].1): \(error)")
-          return nil
-        }
+    return zip(jobs, rows).compactMap { job, row in
+      do {
+        return try row.get()
+      } catch {
+        Issue.record("\(job.0.symbol) \(job.1): \(error)")
+        return nil
       }
     }
   }

@@ -45,9 +45,22 @@ struct DecodeCase {
   var lseConvention = LSEConvention.base2
   var blocks = 3
   var target = Target.sm90a
+  /// The capacity of the plan, and the lengths of the batches that its lists held before; their last
+  /// page indices are those of a cache of their own.
+  var capacity: PlanCapacity?
+  var earlierLengths: [[Int]] = []
   /// Changes to the configuration that the case would get.
   var tuning = DecodeTuning.chosen
   var seed: UInt64 = 1
+  var specials: [Special] = []
+
+  /// A value in one element of a key or value of KV head 0 of each request that is long enough.
+  struct Special: Hashable {
+    var value: Float
+    /// Keys of the request behind it.
+    var distance: Int
+    var isKey = false
+  }
 }
 
 /// One buffer of a case.
@@ -71,6 +84,8 @@ extension DecodeCase {
     var bytes: [UInt8]
     /// What the simulator reported.
     var errors: [SimulationError] = []
+    /// o of the definition.
+    var expected: [Double] = []
     /// Simulator errors and values off the definition, a line each.
     var complaints: [String]
     var plan: DecodePlan?
@@ -90,7 +105,10 @@ extension DecodeCase {
       var bytes = [UInt8](repeating: 0, count: values.count * type.byteCount)
       bytes.withUnsafeMutableBytes { raw in
         guard let base = raw.baseAddress else { return }
-        for (index, value) in values.enumerated() { type.store(value, to: base, at: index) }
+        for (index, value) in values.enumerated() {
+          type.store(
+            value, to: base, at: index, overflow: value.isInfinite ? .nonSaturating : .saturate)
+        }
       }
       return CaseTensor(bytes: bytes, type: ScalarType(type), shape: shape)
     }
@@ -158,6 +176,10 @@ extension DecodeCase {
             k[start + element] = Float.random(in: -1...1, using: &random) * growth
             v[start + element] = Float.random(in: -1...1, using: &random)
           }
+          for special in specials where token == length - 1 - special.distance && head == 0 {
+            let element = start + (5 * request + special.distance) % headDim
+            if special.isKey { k[element] = special.value } else { v[element] = special.value }
+          }
         }
       }
     }
@@ -223,10 +245,7 @@ extension DecodeCase {
   ) throws -> Outcome {
     let (problem, tensors) = make()
     var outcome = Outcome(o: [], lse: [], bytes: [], complaints: [])
-    guard
-      let plan = DecodeLaunch.plan(
-        problem, target: target, multiprocessorCount: blocks, tuning: tuning)
-    else {
+    guard let (plan, lists) = planned(problem) else {
       outcome.complaints = [DecodeLaunch.unsupportedReason(problem, target: target) ?? "no plan"]
       return outcome
     }
@@ -238,14 +257,20 @@ extension DecodeCase {
     let addresses = tensors.indices.map {
       memory.bind(allNames[$0], bytes: tensors[$0].bytes, isWritable: outputs.contains($0))
     }
-    let metadata = memory.bind("metadata", bytes: plan.metadata, isWritable: true)
+    // No kernel writes lists: they may be read before the predecessor has ended.
+    let metadata = memory.bind(
+      "lists", bytes: [UInt8](lists[..<plan.counterOffset]), isWritable: false)
+    let counters = memory.bind(
+      "counters", bytes: [UInt8](lists[plan.counterOffset...]) + [UInt8](repeating: 0, count: 16),
+      isWritable: true)
     let workspace = memory.bindOutput("workspace", byteCount: plan.workspaceByteCount + 16)
     let device = arguments(tensors, addresses, .cuda(device: 0))
-    if let reason = DecodeLaunch.unsupportedReason(plan, problem, device) {
+    let envelope = capacity?.envelope(of: problem) ?? problem
+    if let reason = DecodeLaunch.unsupportedReason(plan, envelope, device) {
       outcome.complaints = [reason]
       return outcome
     }
-    let launches = DecodeLaunch.launches(plan, problem, device)
+    let launches = DecodeLaunch.launches(plan, envelope, device)
     for pass in 0..<repeats {
       for launch in launches {
         let report = Simulator(
@@ -254,7 +279,12 @@ extension DecodeCase {
             seed: simulationSeed + UInt64(pass), overlapsPredecessor: overlapsPredecessor)
         ).run(
           grid: GridSize(launch.grid.x),
-          arguments: launch.values.map { Self.argument($0, metadata, workspace) }, memory: &memory)
+          arguments: launch.values.map {
+            if case .metadata(let offset) = $0, offset >= plan.counterOffset {
+              return .pointer(counters + UInt64(offset - plan.counterOffset))
+            }
+            return Self.argument($0, metadata, workspace)
+          }, memory: &memory)
         outcome.errors += report.errors
         outcome.complaints += report.errors.prefix(4).map { "\($0)" }
       }
@@ -264,8 +294,38 @@ extension DecodeCase {
     }
     outcome.o = floats(memory.elements(at: addresses[outputs[0]], as: UInt8.self), types.o)
     outcome.lse = memory.elements(at: addresses[outputs[1]], as: Float.self)
-    outcome.complaints += try compare(problem, tensors, outcome)
+    let expected = try expectation(problem, tensors)
+    outcome.expected = expected.o
+    outcome.complaints += compare(expected, outcome)
     return outcome
+  }
+
+  /// A plan whose launches count, and the lists that the problem has in it.
+  private func planned(_ problem: AttentionProblem) -> (plan: DecodePlan, lists: [UInt8])? {
+    guard let capacity else {
+      return DecodeLaunch.plan(
+        problem, target: target, multiprocessorCount: blocks, tuning: tuning
+      ).map { ($0, $0.metadata) }
+    }
+    let problems = earlierLengths.map { lengths in
+      var earlier = self
+      earlier.kvLengths = lengths
+      earlier.qoLengths = lengths.map { _ in capacity.queriesPerRequest }
+      return earlier.make().problem
+    }
+    guard
+      let plan = DecodeLaunch.plan(
+        problems.first ?? problem, capacity: capacity, target: target, multiprocessorCount: blocks)
+    else { return nil }
+    var lists = plan.metadata
+    for problem in problems.dropFirst() + [problem] {
+      guard let changed = plan.updated(to: problem) else { return nil }
+      // As the back end does: what lies outside of the ranges stays as it was.
+      var staged = [UInt8](repeating: 0xAB, count: lists.count)
+      staged.withUnsafeMutableBytes { changed.writeLists(to: $0) }
+      for range in changed.usedRanges { lists[range] = staged[range] }
+    }
+    return (plan, lists)
   }
 
   private func floats(_ bytes: [UInt8], _ type: ElementType) -> [Float] {
@@ -296,9 +356,9 @@ extension DecodeCase {
 
   // MARK: - Comparison
 
-  private func compare(
-    _ problem: AttentionProblem, _ tensors: [CaseTensor], _ outcome: Outcome
-  ) throws -> [String] {
+  private func expectation(
+    _ problem: AttentionProblem, _ tensors: [CaseTensor]
+  ) throws -> AttentionResult {
     let host = tensors.map { tensor -> UnsafeMutableRawBufferPointer in
       let buffer = UnsafeMutableRawBufferPointer.allocate(
         byteCount: max(16, tensor.bytes.count), alignment: 64)
@@ -307,7 +367,10 @@ extension DecodeCase {
     }
     defer { for buffer in host { buffer.deallocate() } }
     let addresses = host.map { UInt64(UInt(bitPattern: $0.baseAddress)) }
-    let expected = try Reference.attention(problem, arguments(tensors, addresses, .host))
+    return try Reference.attention(problem, arguments(tensors, addresses, .host))
+  }
+
+  private func compare(_ expected: AttentionResult, _ outcome: Outcome) -> [String] {
     // P and q are rounded to the products' type; scores sum headDim exact products in f32, and
     // exponents of up to 2^7 carry that error into weights. `oMagnitude` is Σ p·|v| of a row.
     // Ordinary cores round nothing but the sums over the keys.
@@ -319,9 +382,13 @@ extension DecodeCase {
     let ulp = types.o == .f32 ? 0x1p-24 : types.o == .f16 ? 0x1p-11 : 0x1p-8
     var complaints: [String] = []
     for (index, value) in outcome.o.enumerated() {
-      let want = expected.o[index]
+      // What o's type does not hold saturates.
+      let limit = types.o == .f32 ? .infinity : Double(types.o.greatestFiniteMagnitude)
+      let want = min(max(expected.o[index], -limit), limit)
       let bound = expected.oMagnitude[index] * relative + abs(want) * ulp + 0x1p-24
-      let isGood = want.isNaN ? value.isNaN : abs(Double(value) - want) <= bound
+      let isGood =
+        want.isNaN
+        ? value.isNaN : Double(value) == want || abs(Double(value) - want) <= bound
       if !isGood, complaints.count < 6 {
         let row = index / headDim
         complaints.append(

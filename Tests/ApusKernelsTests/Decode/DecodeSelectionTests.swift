@@ -34,15 +34,101 @@ import Testing
   }
 
   @Test func `little work runs in clusters, small batches divide tokens, large ones heads`() {
-    #expect(makePlan(makeProblem(batch: 1))?.kernel.mode == .cluster(16))
+    func mode(_ batch: Int, keys: Int = 1024) -> DecodeMode? {
+      makePlan(makeProblem(batch: batch, keys: keys))?.kernel.mode
+    }
+    #expect(mode(1) == .cluster(8))
+    #expect(mode(2) == .cluster(4))
+    #expect(mode(4) == .cluster(2))
+    #expect(mode(8) == .cluster(2))
+    // Two blocks for each row are more than the GPU has.
+    #expect(mode(9) == .tokens)
+    // 17 MB of keys and values.
+    #expect(mode(1, keys: 4352) == .cluster(8))
+    #expect(mode(1, keys: 4353) == .tokens)
+    #expect(mode(4, keys: 1 << 16) == .cluster(2))
+    #expect(mode(49) == .tokens)
+    #expect(mode(64) == .heads)
+    #expect(makePlan(makeProblem(batch: 128, heads: (12, 3)))?.kernel.mode == .tokens)
+  }
+
+  @Test func `clusters and heads leave requests of uneven length to tokens`() {
+    func mode(_ lengths: [Int]) -> DecodeMode? {
+      let problem = makeProblem {
+        $0.qoIndptr = RaggedIndptr(uniform: 1, batch: lengths.count)
+        $0.geometry = .padded(maxLength: 1 << 17, lengths: lengths)
+      }
+      return makePlan(problem)?.kernel.mode
+    }
+    #expect(mode([1000, 1000, 1000, 1100]) == .cluster(2))
+    #expect(mode([1000, 1000, 1000, 2000]) == .tokens)
+    let short = [Int](repeating: 1024, count: 127)
+    #expect(mode(short + [8192]) == .heads)
+    #expect(mode(short + [131072]) == .tokens)
+  }
+
+  @Test func `heads have a block for each item where that leaves no row to split`() throws {
+    let plan = try #require(makePlan(makeProblem(batch: 64)))
+    #expect(plan.kernel.warps == 4)
+    #expect(plan.blockCount == 128)
+    #expect(plan.workspaceByteCount == 0)
+    #expect(makePlan(makeProblem(batch: 128))?.kernel.warps == 8)
+    let invariant = makeProblem(batch: 64) { $0.options.isBatchInvariant = true }
+    #expect(makePlan(invariant)?.kernel.warps == 8)
+  }
+
+  @Test func `the kernel of a batch-invariant plan does not depend on the batch`() throws {
     let types = AttentionTypes(q: .bf16, kv: .e4m3)
-    #expect(makePlan(makeProblem(batch: 1, types: types))?.kernel.mode == .cluster(8))
-    #expect(makePlan(makeProblem(batch: 1, keys: 2112))?.kernel.mode == .cluster(16))
-    #expect(makePlan(makeProblem(batch: 1, keys: 2113))?.kernel.mode == .tokens)
-    #expect(makePlan(makeProblem(batch: 2))?.kernel.mode == .tokens)
-    #expect(makePlan(makeProblem(batch: 63))?.kernel.mode == .tokens)
-    #expect(makePlan(makeProblem(batch: 64))?.kernel.mode == .heads)
-    #expect(makePlan(makeProblem(batch: 128, heads: (12, 4)))?.kernel.mode == .tokens)
+    var kernels: Set<DecodeKernel> = []
+    for (batch, keys) in [(1, 16), (1, 8192), (64, 1024), (200, 40000)] {
+      let problem = makeProblem(batch: batch, keys: keys, types: types) {
+        $0.options.isBatchInvariant = true
+      }
+      kernels.insert(try #require(makePlan(problem)).kernel)
+    }
+    #expect(kernels.count == 1)
+  }
+
+  /// What decides in what order a row's products and weights are added.
+  struct Order: Hashable {
+    var arithmetic: DecodeArithmetic
+    var rowTiles, tilesPerStep: Int
+    var mode: DecodeMode
+  }
+
+  @Test(arguments: [32, 64, 128, 256], [Precision.fast, .accurate])
+  func `sums of a batch-invariant plan do not depend on query tokens of neighbours`(
+    _ headDim: Int, _ precision: Precision
+  ) throws {
+    for type in [ElementType.bf16, .e4m3] {
+      var orders: Set<Order> = []
+      for queries in [[1], [1, 3], [1, 32]] {
+        let problem = makeProblem(
+          batch: queries.count, heads: (32, 8), headDim: headDim,
+          types: AttentionTypes(q: .bf16, kv: type)
+        ) {
+          $0.options = ExecutionOptions(precision: precision, isBatchInvariant: true)
+          $0.qoIndptr = RaggedIndptr(lengths: queries)
+        }
+        let kernel = try #require(makePlan(problem)).kernel
+        orders.insert(
+          Order(
+            arithmetic: kernel.arithmetic, rowTiles: kernel.rowTiles,
+            tilesPerStep: kernel.tilesPerStep, mode: kernel.mode))
+      }
+      #expect(orders.count == 1, "\(type): \(orders)")
+    }
+  }
+
+  @Test func `query rows beyond a tile run two blocks beside each other`() throws {
+    let plan = try #require(
+      makePlan(
+        makeProblem(batch: 16, keys: 8192) { $0.qoIndptr = RaggedIndptr(uniform: 16, batch: 16) }))
+    #expect(plan.kernel.blocksPerMultiprocessor == 2)
+    #expect(plan.kernel.keepsKeys)
+    #expect(plan.blockCount > 132)
+    let shared = try plan.kernel.build(for: .sm90a).sharedByteCount
+    #expect(2 * (shared + 1024) <= 228 << 10)
   }
 
   @Test func `long FP8 contexts take four tiles a step`() {
@@ -53,11 +139,11 @@ import Testing
   }
 
   @Test func `every configuration passed over has one reason`() throws {
-    let small = try #require(makePlan(makeProblem(batch: 2)))
+    let small = try #require(makePlan(makeProblem(batch: 9)))
     #expect(
       small.rejected.map(\.reason) == [
-        "rows × KV heads ÷ 8 must be at least 64; found 2",
-        "requests × KV heads × 16 must be at most 132; found 256",
+        "rows × KV heads ÷ 8 must be at least 64; found 9",
+        "requests × KV heads × 2 must be at most 132; found 144",
       ])
     let odd = try #require(makePlan(makeProblem(pageSize: 7)))
     #expect(
@@ -120,8 +206,8 @@ import Testing
 
   /// `Golden/<symbol>.<target>.ptx`; recorded anew with APUS_RECORD=1.
   @Test(arguments: [
-    ("sm90_decode_tokens_bf16_bf16_bf16_d128_n8_w8_t1x3", Target.sm90a),
-    ("sm90_decode_cluster16_bf16_bf16_bf16_d128_n8_w8_t1x1", .sm90a),
+    ("sm90_decode_tokens_bf16_bf16_bf16_d128_n8_w8_t1x3_window_preq", Target.sm90a),
+    ("sm90_decode_cluster8_bf16_bf16_bf16_d128_n8_w8_t1x1_late", .sm90a),
   ])
   func `a telling row prints as its golden text`(_ symbol: String, _ target: Target) throws {
     let row = try #require(KernelCatalog.all.first { $0.symbol == symbol })
@@ -152,7 +238,7 @@ import Testing
   }
 
   @Test func `the workspace holds two floats and a row for each partial state`() throws {
-    let plan = try #require(makePlan(makeProblem(batch: 1, keys: 4096)))
+    let plan = try #require(makePlan(makeProblem(batch: 1, keys: 8192)))
     let states = plan.schedule.slotCount * 8
     #expect(states > 0)
     #expect(plan.workspaceByteCount == states * (128 + 2) * 4)

@@ -106,7 +106,7 @@ import Testing
   }
 
   @Test(arguments: [
-    (1, ElementType.bf16, 8), (4, .bf16, 16), (8, .bf16, 16), (3, .e4m3, 8), (5, .bf16, 16),
+    (1, ElementType.bf16, 8), (4, .bf16, 16), (8, .bf16, 4), (3, .e4m3, 8), (5, .bf16, 2),
   ])
   func `blocks of a cluster are right, three times the same`(
     _ group: Int, _ cache: ElementType, _ size: Int
@@ -118,6 +118,7 @@ import Testing
       value.types = AttentionTypes(q: .bf16, kv: cache)
       value.hasSinks = lengths.count > 1
       value.blocks = 132
+      value.tuning = DecodeTuning("cluster", mode: .cluster(size))
       let outcome = try value.run(repeats: 3)
       #expect(outcome.complaints == [])
       #expect(outcome.plan?.kernel.mode == .cluster(size))
@@ -138,6 +139,26 @@ import Testing
     let packed = try value.run()
     #expect(alone.complaints + packed.complaints == [])
     #expect(alone.bytes == packed.bytes)
+  }
+
+  /// Both batches have as many rows and keys, so that the generator gives the first request, of one
+  /// query token, the same tensors; only its neighbours' query tokens differ.
+  @Test(arguments: [
+    (Precision.fast, 128), (.fast, 32), (.accurate, 64), (.accurate, 128),
+  ])
+  func `a request's bits do not depend on the query tokens of its neighbours when asked`(
+    _ precision: Precision, _ headDim: Int
+  ) throws {
+    func bits(_ queries: [Int], _ keys: [Int]) throws -> [UInt8] {
+      var value = DecodeCase()
+      (value.kvHeads, value.qoHeads, value.headDim) = (8, 32, headDim)
+      (value.qoLengths, value.kvLengths) = (queries, keys)
+      value.options = ExecutionOptions(precision: precision, splitSize: 64, isBatchInvariant: true)
+      let outcome = try value.run()
+      #expect(outcome.complaints == [])
+      return Array(outcome.bytes.prefix(value.qoHeads * headDim * value.types.o.byteCount))
+    }
+    #expect(try bits([1, 3], [75, 40]) == bits([1, 1, 1, 1], [75, 40, 0, 0]))
   }
 
   @Test(arguments: [

@@ -152,6 +152,22 @@ import Testing
     }
   }
 
+  /// The rows of a tile decide in what order a row's weights are added.
+  @Test(arguments: [1, 4], [16, 128, 512])
+  func `a batch-invariant request has the same kernel whatever its neighbours have`(
+    _ group: Int, _ headDim: Int
+  ) {
+    let symbols = [[1], [1, 3], [1, 40]].map { queries in
+      let problem = AttentionProblem(
+        shape: AttentionShape(qoHeadCount: 2 * group, kvHeadCount: 2, headDimQK: headDim),
+        types: AttentionTypes(q: .bf16), qoIndptr: RaggedIndptr(lengths: queries),
+        geometry: .ragged(RaggedIndptr(lengths: queries.map { _ in 64 })),
+        options: ExecutionOptions(isBatchInvariant: true))
+      return GeneralAttention(problem, target: .sm80).kernels.first?.symbol
+    }
+    #expect(Set(symbols).count == 1, "\(symbols)")
+  }
+
   @Test func `empty batches and empty requests need no keys`() throws {
     try GeneralTestCase(qoLengths: [2, 1], kvLengths: [0, 0], convention: .natural).check()
     let none = try GeneralTestCase(qoLengths: [0], kvLengths: [3]).checkWithoutRows()

@@ -1,6 +1,9 @@
 import Apus
 import ApusCUDA
 import ApusCUDATestSupport
+import ApusCore
+import ApusKernels
+import ApusNumerics
 import Testing
 
 /// Memory and counters of plans on the CUDA back end.
@@ -192,23 +195,27 @@ import Testing
     withExtendedLifetime((append, merge)) {}
   }
 
-  @Test func `a device without room for clusters of sixteen gets smaller ones`() throws {
-    func clusters(_ largest: UInt32) throws -> (description: String, asked: Bool) {
+  @Test func `a device without room for clusters of sixteen refuses them and remembers it`() throws
+  {
+    let kernel = DecodeKernel(
+      queryType: .bf16, cacheType: .bf16, outputType: .bf16, headDim: 128, mode: .cluster(16),
+      tilesPerStep: 1, stages: 1)
+    for largest in [UInt32(16), 8] {
       let (fake, backend) = try Self.idleMachine { $0.largestCluster = largest }
-      // Few steps for a group of heads: what clusters are for.
-      let planned = try SingleDecode.plan(
-        shape: AttentionShape(qoHeadCount: 8, kvHeadCount: 2, headDimQK: 128),
-        types: AttentionTypes(q: .bf16), kvLength: 1024, on: backend)
-      #expect(backend.launcher.largestCluster == Int(max(largest, 8)))
-      return (planned.description, fake.calls.contains("cuOccupancyMaxActiveClusters"))
+      var refusal: ApusError?
+      do throws(ApusError) {
+        try backend.launcher.prepare([kernel], operation: "test")
+      } catch {
+        refusal = error
+      }
+      #expect(fake.calls.contains("cuOccupancyMaxActiveClusters"))
+      #expect(backend.launcher.largestCluster == Int(largest))
+      #expect((refusal == nil) == (largest == 16), "\(String(describing: refusal))")
     }
-    let (large, small) = (try clusters(16), try clusters(8))
-    #expect(large.asked && small.asked)
-    #expect(large.description.contains("cluster16"), "\(large.description)")
-    #expect(small.description.contains("cluster8"), "\(small.description)")
   }
 
-  @Test func `each driver failure of a plan, a run and an append is an environment error`() throws {
+  @Test func `each driver failure of plan, run, update and append is an environment error`() throws
+  {
     var refused: Set<String> = []
     var index = 0
     var isDone = false
@@ -237,6 +244,11 @@ import Testing
             kv: .separate(k: view([2, 1, 8]), v: view([2, 1, 8])), o: try Self.output(backend))
           try planned.run(arguments, on: handle)
           try planned.run(arguments, on: .synchronous)
+          let updatable = try BatchDecode.planPadded(
+            shape: AttentionShape(qoHeadCount: 1, kvHeadCount: 1, headDimQK: 8),
+            types: AttentionTypes(q: .f32), batch: 1, maxLength: 2,
+            capacity: PlanCapacity(batch: 1, keysPerRequest: 2), on: backend)
+          try updatable.update(lengths: [1], on: handle)
           let append = try CaptureTests.Append(backend.launcher)
           try backend.append(append.problem, append.arguments, on: handle)
           let graph = try stream.capture { () throws(CUDAError) in

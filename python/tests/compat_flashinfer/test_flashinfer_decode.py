@@ -91,6 +91,9 @@ def test_paged_decode_in_every_mode(arguments, use_tensor_cores):
     plan, run = split(arguments)
     wrapper = planned(batch, use_tensor_cores, **plan)
     assert wrapper.use_tensor_cores is use_tensor_cores
+    is_stated = "tensor cores always" in wrapper._planned().plan.describe()
+    # Queries of 8 bits have no tensor-core decode.
+    assert is_stated is (use_tensor_cores and batch.q_dtype.itemsize == 2)
     result = wrapper.run_return_lse(batch.q, batch.combined, **run)
     batch.check(result, options(arguments))
 

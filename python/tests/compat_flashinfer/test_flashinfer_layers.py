@@ -97,7 +97,6 @@ def test_softmax_with_temperatures():
         assert_close("softmax", found, expected, 64 * F32 * expected)
 
 
-PROBS = torch.tensor([[0.4, 0.3, 0.2, 0.1, 0.0], [0.25, 0.25, 0.25, 0.25, 0.0]])
 CASES = [
     ("sampling_from_probs", (), [{0, 1, 2, 3}, {0, 1, 2, 3}]),
     ("top_p_sampling_from_probs", (0.65,), [{0, 1}, None]),
@@ -107,15 +106,20 @@ CASES = [
 ]
 
 
+@pytest.fixture
+def probs(seed):
+    return torch.tensor([[0.4, 0.3, 0.2, 0.1, 0.0], [0.25, 0.25, 0.25, 0.25, 0.0]])
+
+
 @pytest.mark.parametrize("name, limits, allowed", CASES)
 @pytest.mark.parametrize("is_tensor", [False, True])
-def test_samples_lie_in_their_sets(name, limits, allowed, is_tensor):
+def test_samples_lie_in_their_sets(probs, name, limits, allowed, is_tensor):
     count = 2000
     indices = torch.arange(2, dtype=torch.int64).repeat_interleave(count)
     if is_tensor:
         limits = tuple(torch.full((2 * count,), x) for x in limits)
     sample = getattr(flashinfer, name)
-    found, valid = sample(PROBS, *limits, indices=indices, return_valid=True, check_nan=True)
+    found, valid = sample(probs, *limits, indices=indices, return_valid=True, check_nan=True)
     assert found.dtype == torch.int64 and valid.all()
     for row in range(2):
         drawn = found[indices == row]
@@ -123,16 +127,16 @@ def test_samples_lie_in_their_sets(name, limits, allowed, is_tensor):
             assert len(set(drawn.tolist())) == 3
             continue
         assert set(drawn.tolist()) == allowed[row]
-        weights = PROBS[row][sorted(allowed[row])].double()
+        weights = probs[row][sorted(allowed[row])].double()
         wanted = weights / weights.sum() * count
         counts = torch.bincount(drawn, minlength=5)[sorted(allowed[row])]
         # Six standard deviations of a binomial count.
         assert ((counts - wanted).abs() <= 6 * wanted.sqrt()).all()
-    assert sample(PROBS, *(x[:2] if is_tensor else x for x in limits)).dtype == torch.int32
-    one = sample(PROBS[:1], *(x[:1] if is_tensor else x for x in limits))
+    assert sample(probs, *(x[:2] if is_tensor else x for x in limits)).dtype == torch.int32
+    one = sample(probs[:1], *(x[:1] if is_tensor else x for x in limits))
     assert set(one.tolist()) <= {0, 1, 2, 3}
     with pytest.raises(ValueError, match="NaN"):
-        sample(PROBS * math.nan, *limits, check_nan=True)
+        sample(probs * math.nan, *limits, check_nan=True)
 
 
 def test_samples_repeat_by_seed_and_by_generator():
@@ -147,8 +151,8 @@ def test_samples_repeat_by_seed_and_by_generator():
     assert torch.equal(*results)
 
 
-def test_limits_by_order():
-    logits = PROBS.log()
+def test_limits_by_order(probs):
+    logits = probs.log()
     for order in ("top_k_first", "joint"):
         drawn = flashinfer.top_k_top_p_sampling_from_logits(
             logits[:1].expand(500, -1), 2, 0.5, filter_apply_order=order
@@ -156,17 +160,17 @@ def test_limits_by_order():
         # 0.4 of 0.7 reaches half; 0.4 of 1 does not.
         assert set(drawn.tolist()) == ({0} if order == "top_k_first" else {0, 1})
     with pytest.raises(ValueError, match="filter_apply_order"):
-        flashinfer.top_k_top_p_sampling_from_probs(PROBS, 2, 0.5, filter_apply_order="last")
+        flashinfer.top_k_top_p_sampling_from_probs(probs, 2, 0.5, filter_apply_order="last")
 
 
-def test_renormalised_and_masked():
-    found = flashinfer.top_k_renorm_probs(PROBS, torch.tensor([2, 1]))
+def test_renormalised_and_masked(probs):
+    found = flashinfer.top_k_renorm_probs(probs, torch.tensor([2, 1]))
     expected = torch.tensor([[4 / 7, 3 / 7, 0, 0, 0], [0.25] * 4 + [0.0]]).double()
     assert_close("top_k", found, expected, 8 * F32 * expected)
-    found = flashinfer.top_p_renorm_probs(PROBS[:1], 0.65)
+    found = flashinfer.top_p_renorm_probs(probs[:1], 0.65)
     assert_close("top_p", found, expected[:1], 8 * F32 * expected[:1])
-    masked = flashinfer.top_k_mask_logits(PROBS[:1], 2)
-    assert masked.tolist() == [[*PROBS[0, :2].tolist(), -math.inf, -math.inf, -math.inf]]
+    masked = flashinfer.top_k_mask_logits(probs[:1], 2)
+    assert masked.tolist() == [[*probs[0, :2].tolist(), -math.inf, -math.inf, -math.inf]]
 
 
 def test_top_k_is_that_of_torch():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from flashinfer_reference import Batch
 
+import apus
 import apus.compat.flashinfer as flashinfer
 
 TYPES = [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
@@ -89,7 +90,9 @@ def test_positions_into_buffers_of_the_caller():
         flashinfer.get_batch_indices_positions(indptr, lengths[:2], 5)
 
 
-def test_what_is_refused():
+def test_what_is_refused(monkeypatch):
+    # Lists on a device are checked on demand alone.
+    monkeypatch.setattr(apus._device_lists, "checks_lists", True)
     batch = Batch([1], [5])
     arguments = [
         batch.k[:1], batch.v[:1], torch.tensor([0]), torch.tensor([4]), batch.pair,

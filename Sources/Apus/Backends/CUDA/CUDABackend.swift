@@ -8,7 +8,8 @@ internal import ApusKernels
 /// `.device(handle:)` enqueues on the caller's stream and neither allocates device memory nor
 /// synchronises nor reads back, and may be captured into a graph; `.synchronous` runs on a stream of
 /// the back end's own and waits: whatever the caller enqueued before must be done. Values that lie on
-/// the device (scales per head, for example) are not checked.
+/// the device (scales per head, indices in `AppendLists`) are not checked, but for indices with
+/// `CUDAOptions.checksIndices`. Plans hold copies of lists that were checked on the host.
 ///
 /// The first run with a set of tensors validates and encodes them, later ones with the same tensors
 /// only enqueue. Tensors that the planned kernels cannot take (rows that are not aligned) go to the
@@ -47,7 +48,8 @@ public struct CUDABackend: RoutedBackend {
     _ launcher: CUDALauncher, observer: (@Sendable (String) -> Void)? = nil
   ) {
     self.launcher = launcher
-    engine = DeviceEngine(runtime: launcher, observer: observer)
+    engine = DeviceEngine(
+      runtime: launcher, observer: observer, checksIndices: launcher.options.checksIndices)
   }
 
   /// The same back end, telling `observer` the symbol of each kernel that it launches.
@@ -64,9 +66,7 @@ public struct CUDABackend: RoutedBackend {
   /// - Throws: the first failure: `.environment` naming the kernel where the driver refuses it or
   ///   makes wrong code of it, `.unsupported` and `.argument` as `plan` does.
   public func warmUp(for problems: [AttentionProblem]) throws(ApusError) {
-    for report in try warmUpReports(for: problems, and: []) {
-      if case .failed(let error) = report.outcome { throw error }
-    }
+    try warmUp(for: problems, and: [])
   }
 
   /// Compiles what calls of operators without plans need, as `warmUp(for:)` does for planned ones:
@@ -74,7 +74,13 @@ public struct CUDABackend: RoutedBackend {
   ///
   /// - Throws: as `warmUp(for:)`, and what the calls themselves would refuse.
   public func warmUp(for calls: [PlanlessCall]) throws(ApusError) {
-    for report in try warmUpReports(for: [], and: calls) {
+    try warmUp(for: [], and: calls)
+  }
+
+  private func warmUp(
+    for problems: [AttentionProblem], and calls: [PlanlessCall]
+  ) throws(ApusError) {
+    for report in try warmUpReports(for: problems, and: calls) {
       if case .failed(let error) = report.outcome { throw error }
     }
   }
@@ -104,6 +110,21 @@ public struct CUDABackend: RoutedBackend {
     try engine.plan(problem, operation: operation)
   }
 
+  /// Validates, and plans with room for every problem within a capacity.
+  public func plan(
+    _ problem: AttentionProblem, capacity: PlanCapacity, operation: String
+  ) throws(ApusError) -> any AttentionPlan {
+    try engine.plan(problem, capacity: capacity, operation: operation)
+  }
+
+  /// Validates a problem and puts its lists in the place of a plan's.
+  public func update(
+    _ plan: any AttentionPlan, to problem: AttentionProblem, on stream: ExecutionStream,
+    operation: String
+  ) throws(ApusError) {
+    try engine.update(plan, to: problem, on: stream, operation: operation)
+  }
+
   /// Validates the tensors and enqueues a plan.
   public func run(
     _ plan: any AttentionPlan, _ arguments: AttentionArguments, workspace: TensorView?,
@@ -117,6 +138,14 @@ public struct CUDABackend: RoutedBackend {
     _ problem: AppendProblem, _ arguments: AppendArguments, on stream: ExecutionStream
   ) throws(ApusError) {
     try engine.append(problem, arguments, on: stream)
+  }
+
+  /// Waits for a stream and throws what its kernels have found since the last report: for replays of
+  /// captured calls. Does nothing without `CUDAOptions.checksIndices`.
+  ///
+  /// - Throws: `ApusError.index` for the first bad index in a list.
+  public func checkIndices(on stream: ExecutionStream = .synchronous) throws(ApusError) {
+    try engine.checkIndices(on: stream)
   }
 
   /// Merges attention states.

@@ -30,6 +30,7 @@ package final class CUDALauncher: DeviceRuntime {
   /// Kernels that were compiled, by symbol.
   let made = Lock<[String: KernelKey]>([:])
   private let staging: StagingRing
+  private let listStaging: ListStaging
   let planMemory: PlanMemory
   /// Blocks of the largest cluster that is not known to be refused.
   private let clusterLimit = Atomic(16)
@@ -101,6 +102,7 @@ package final class CUDALauncher: DeviceRuntime {
     self.log = log
     ownStream = stream
     self.staging = staging
+    listStaging = ListStaging(context)
     planMemory = PlanMemory(context, chunkByteCount: planChunkByteCount)
   }
 
@@ -117,25 +119,76 @@ package final class CUDALauncher: DeviceRuntime {
 
   /// Device memory with contents. Waits for the copy alone: it has a stream of its own.
   package func upload(
-    _ bytes: ArraySlice<UInt8>, zeroCount: Int, operation: String
+    _ ranges: [Range<Int>], of byteCount: Int, zeroCount: Int, operation: String,
+    write: (UnsafeMutableRawBufferPointer) -> Void
   ) throws(ApusError) -> any DeviceAllocation {
     try wrappingDriver(operation) { () throws(CUDAError) in
-      let memory = try planMemory.allocate(byteCount: bytes.count + zeroCount)
+      let memory = try planMemory.allocate(byteCount: byteCount + zeroCount)
       if memory.byteCount == 0 { return memory }
       let whole = DeviceView(address: memory.address, byteCount: memory.byteCount)
       try context.relaxingCaptures(operation) { () throws(CUDAError) in
-        let zeros = try whole.slice(at: bytes.count, byteCount: zeroCount)
-        try ownStream.fill(zeros, byte: 0)
-        let copied: Result<Void, CUDAError> = bytes.withUnsafeBytes { source in
-          Result { () throws(CUDAError) in
-            try ownStream.copy(
-              from: source, to: DeviceView(address: memory.address, byteCount: bytes.count))
-          }
+        try ownStream.fill(try whole.slice(at: byteCount, byteCount: zeroCount), byte: 0)
+        if byteCount > 0 {
+          try listStaging.send(
+            ranges, of: byteCount, to: memory.address, on: ownStream, write: write)
         }
-        try copied.get()
         try ownStream.synchronize()
       }
       return memory
+    }
+  }
+
+  /// Pinned memory for lists of that size.
+  package func reserveRewrites(byteCount: Int, operation: String) throws(ApusError) {
+    try wrappingDriver(operation) { () throws(CUDAError) in
+      try listStaging.reserve(byteCount: byteCount)
+    }
+  }
+
+  /// Enqueues the copies of what changes in a plan's lists.
+  package func rewrite(
+    _ memory: any DeviceAllocation, _ ranges: [Range<Int>], of byteCount: Int,
+    on stream: ExecutionStream, operation: String, write: (UnsafeMutableRawBufferPointer) -> Void
+  ) throws(ApusError) {
+    let context = context
+    let isCapturing = try wrappingDriver(operation) { () throws(CUDAError) -> Bool in
+      try context.withCurrent(operation) { () throws(CUDAError) -> Bool in
+        let queue = try self.stream(stream)
+        // A captured copy would write the same lists at each replay.
+        if try queue.isCapturing() { return true }
+        try listStaging.send(ranges, of: byteCount, to: memory.address, on: queue, write: write)
+        if stream == .synchronous { try wait(for: queue, operation) }
+        return false
+      }
+    }
+    guard !isCapturing else {
+      throw .argument(
+        ArgumentError(
+          operation: operation, "the stream must not be under capture", found: "\(stream)",
+          remedy: "Update between replays of the graph."))
+    }
+  }
+
+  /// Copies to the host, clears, and waits.
+  package func take(
+    _ byteCount: Int, of memory: any DeviceAllocation, on stream: ExecutionStream, operation: String
+  ) throws(ApusError) -> [UInt8]? {
+    let context = context
+    return try wrappingDriver(operation) { () throws(CUDAError) -> [UInt8]? in
+      try context.withCurrent(operation) { () throws(CUDAError) -> [UInt8]? in
+        let queue = try self.stream(stream)
+        if try queue.isCapturing() { return nil }
+        let view = try DeviceView(address: memory.address, byteCount: memory.byteCount)
+          .slice(at: 0, byteCount: byteCount)
+        let host = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: 16)
+        defer { host.deallocate() }
+        try context.relaxingCaptures(operation) { () throws(CUDAError) in
+          try queue.copy(from: view, to: host)
+          try queue.fill(view, byte: 0)
+          try queue.synchronize()
+        }
+        return [UInt8](host)
+      }
     }
   }
 

@@ -23,7 +23,8 @@ extension DeviceEngine {
       let destinations = try wrappingArguments { () throws(ArgumentError) in
         try problem.resolve(arguments, memory: memory, operation: "Append.run")
       }
-      route = .append(problem, arguments, destinations, on: runtime)
+      route = .append(
+        problem, arguments, destinations, indexRecord: indexGuard == nil ? nil : 0, on: runtime)
     case .merge(let arguments):
       try wrappingArguments { () throws(ArgumentError) in
         try arguments.validate(memory: memory, operation: "MergeStates.run")

@@ -1,6 +1,34 @@
 internal import ApusCore
 internal import ApusKernels
 
+/// Lists that a plan writes where they are wanted: in memory that goes to the device.
+package struct RouteLists: Sendable {
+  /// Bytes of all lists.
+  var byteCount: Int
+  /// Parts that have contents; the rest is room.
+  var ranges: [Range<Int>]
+  /// Writes the contents of `ranges`, each byte at its place in memory of `byteCount` bytes.
+  var write: @Sendable (UnsafeMutableRawBufferPointer) -> Void
+
+  init(
+    byteCount: Int, ranges: [Range<Int>],
+    write: @escaping @Sendable (UnsafeMutableRawBufferPointer) -> Void
+  ) {
+    self.byteCount = byteCount
+    self.ranges = ranges
+    self.write = write
+  }
+
+  /// Bytes as they are.
+  init(_ bytes: [UInt8]) {
+    self.init(byteCount: bytes.count, ranges: [0..<bytes.count]) { memory in
+      bytes.withUnsafeBytes {
+        memory.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<memory.count]))
+      }
+    }
+  }
+}
+
 /// How one family of kernels computes one attention problem.
 package struct AttentionRoute: Sendable {
   /// Why a family does not compute a problem or does not take a call's tensors.
@@ -14,7 +42,7 @@ package struct AttentionRoute: Sendable {
   /// run, so that first calls wait for one kernel alone.
   var laterKernels: [any ShippedKernel] = []
   /// Lists of the plan.
-  var metadata: [UInt8]
+  var metadata: RouteLists
   /// Where in `metadata` counters begin, which kernels return to 0: runs that may overlap have
   /// counters of their own. Nil for none.
   var counterOffset: Int?
@@ -22,6 +50,9 @@ package struct AttentionRoute: Sendable {
   var workspaceByteCount: Int
   /// The launches of one run with validated tensors.
   var launches: @Sendable (AttentionArguments) -> Result<[KernelLaunch], Refusal>
+  /// The lists of another problem within the plan's capacity, in the places of these; nil for one
+  /// that they have no room for. Nil for plans without a capacity.
+  var update: (@Sendable (AttentionProblem) -> RouteLists?)?
 
   /// Families of kernels, by the names that reports give them.
   package enum FamilyName: String, Sendable, Hashable, CaseIterable {

@@ -18,15 +18,58 @@ extension AttentionRoute.Family {
       let plan = DecodeLaunch.plan(
         problem, target: runtime.target, multiprocessorCount: runtime.multiprocessorCount,
         largestCluster: runtime.largestCluster)
-      guard let plan else { return nil }
-      return AttentionRoute(
-        kernels: [plan.kernel], metadata: plan.metadata, counterOffset: plan.counterOffset,
-        workspaceByteCount: plan.workspaceByteCount
-      ) { arguments in
-        if let reason = DecodeLaunch.unsupportedReason(plan, problem, arguments) {
-          return .failure(AttentionRoute.Refusal(text: reason))
-        }
-        return .success(DecodeLaunch.launches(plan, problem, arguments))
-      }
+      return plan.map { AttentionRoute($0, problem) }
     })
+}
+
+extension AttentionRoute {
+  /// The route of a plan of the decode kernels.
+  ///
+  /// - Parameter problem: the plan's; of a plan with a capacity, its envelope.
+  private init(_ plan: DecodePlan, _ problem: AttentionProblem) {
+    self.init(
+      kernels: [plan.kernel], metadata: RouteLists(plan), counterOffset: plan.counterOffset,
+      workspaceByteCount: plan.workspaceByteCount
+    ) { arguments in
+      if let reason = DecodeLaunch.unsupportedReason(plan, problem, arguments) {
+        return .failure(Refusal(text: reason))
+      }
+      return .success(DecodeLaunch.launches(plan, problem, arguments))
+    }
+  }
+
+  /// The route of every problem within a capacity, with the lists of one of them.
+  ///
+  /// - Throws: a refusal where no kernel does all of it.
+  static func updatable(
+    _ problem: AttentionProblem, _ capacity: PlanCapacity, on runtime: any DeviceRuntime
+  ) throws(Refusal) -> AttentionRoute {
+    let target = runtime.target
+    if let reason = DecodeLaunch.unsupportedReason(problem, capacity: capacity, target: target) {
+      throw Refusal(text: "a capacity for \(reason)")
+    }
+    let plan = DecodeLaunch.plan(
+      problem, capacity: capacity, target: target,
+      multiprocessorCount: runtime.multiprocessorCount)
+    guard let plan else {
+      throw Refusal(text: "a work list of more items than kernels count for \(capacity)")
+    }
+    var route = AttentionRoute(plan, capacity.envelope(of: problem))
+    // Of the plan, updates use kernel and layout alone.
+    route.update = { problem in plan.updated(to: problem).map { RouteLists($0) } }
+    return route
+  }
+
+  /// What plans with a capacity may be of.
+  static let updatableSet =
+    "capacities of what the decode kernels compute, without custom masks, in tensors whose rows "
+    + "they can read"
+}
+
+extension RouteLists {
+  fileprivate init(_ plan: DecodePlan) {
+    self.init(byteCount: plan.metadataByteCount, ranges: plan.usedRanges) {
+      plan.writeLists(to: $0)
+    }
+  }
 }

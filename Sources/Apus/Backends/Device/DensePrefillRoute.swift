@@ -28,7 +28,8 @@ extension AttentionRoute.Family {
     guard let plain = choices[0], let full = choices[1] else { return nil }
     return AttentionRoute(
       kernels: [PrefillKernel(plain)], laterKernels: [PrefillKernel(full)],
-      metadata: [UInt8](repeating: 0, count: DensePrefill.workspaceByteCount), counterOffset: 0,
+      metadata: RouteLists([UInt8](repeating: 0, count: DensePrefill.workspaceByteCount)),
+      counterOffset: 0,
       workspaceByteCount: 0
     ) { arguments in
       if let reason = DensePrefill.refusal(of: problem, arguments) {

@@ -9,6 +9,9 @@ internal import ApusThreads
 /// Runs with workspaces of their own may overlap. Runs without a workspace of the caller use the
 /// plan's: such runs must follow each other, on one stream or with `.synchronous`.
 ///
+/// A plan with a capacity has the lists of one problem within it, and `update` puts those of another
+/// in their place: nothing else of it ever changes, so that captured runs stay valid.
+///
 /// Tensors that the chosen kernels cannot take (unaligned rows) go to the next family, which is
 /// planned when that happens first: that one run compiles and allocates.
 final class DeviceAttentionPlan: AttentionPlan {
@@ -24,14 +27,17 @@ final class DeviceAttentionPlan: AttentionPlan {
     ) throws(ApusError) {
       try runtime.prepare(route.kernels, operation: operation)
       self.route = route
-      let listCount = route.counterOffset ?? route.metadata.count
-      let counterCount = route.metadata.count - listCount
+      let listCount = route.counterOffset ?? route.metadata.byteCount
+      let counterCount = route.metadata.byteCount - listCount
       // Sets of counters lie behind the lists: one copy and one wait for both.
       let padding = counterCount > 0 ? (128 - listCount % 128) % 128 : 0
       lists = try runtime.upload(
-        route.metadata[..<listCount],
+        route.metadata.ranges.map { $0.clamped(to: 0..<listCount) }, of: listCount,
         zeroCount: counterCount > 0 ? padding + RunCounters.firstByteCount(counterCount) : 0,
-        operation: operation)
+        operation: operation, write: route.metadata.write)
+      if route.update != nil {
+        try runtime.reserveRewrites(byteCount: listCount, operation: operation)
+      }
       counters =
         counterCount > 0
         ? RunCounters(
@@ -59,7 +65,10 @@ final class DeviceAttentionPlan: AttentionPlan {
     }
   }
 
+  /// What was planned; of a plan with a capacity, its envelope.
   let problem: AttentionProblem
+  /// What the plan may be updated to, and what it was made with.
+  let capacity: (limits: PlanCapacity, planned: AttentionProblem)?
   let backendName: String
   /// What the problem gets.
   let first: Placed
@@ -140,9 +149,39 @@ final class DeviceAttentionPlan: AttentionPlan {
         InternalError(operation: operation, detail: "a supported problem without a family"))
     }
     self.problem = problem
+    capacity = nil
     backendName = runtime.name
     others = Array(families.dropFirst())
     first = try Self.place(family, problem, on: runtime, operation: operation)
+  }
+
+  /// A plan that can be updated, with the lists of a problem within its capacity.
+  init(
+    _ problem: AttentionProblem, _ limits: PlanCapacity, route: AttentionRoute,
+    on runtime: any DeviceRuntime, operation: String
+  ) throws(ApusError) {
+    self.problem = limits.envelope(of: problem)
+    capacity = (limits, problem)
+    backendName = runtime.name
+    // A graph that captured a run of other kernels would not see updates.
+    others = []
+    first = try Placed(route, on: runtime, operation: operation)
+  }
+
+  /// Puts the lists of a validated problem in the place of the plan's.
+  func update(
+    to problem: AttentionProblem, on stream: ExecutionStream, runtime: any DeviceRuntime,
+    operation: String
+  ) throws(ApusError) {
+    guard let lists = first.route.update?(problem) else {
+      throw .bug(
+        InternalError(
+          operation: operation, detail: "lists without room for a problem within the capacity"))
+    }
+    let byteCount = first.route.counterOffset ?? lists.byteCount
+    try runtime.rewrite(
+      first.lists, lists.ranges, of: byteCount, on: stream, operation: operation,
+      write: lists.write)
   }
 
   /// A family's route with its memory. A device that refuses the kernel's cluster gets the route for
@@ -203,7 +242,7 @@ final class DeviceAttentionPlan: AttentionPlan {
 
   var description: String {
     let symbols = first.route.kernels.map(\.symbol).joined(separator: ", ")
-    return "\(backendName) plan(\(symbols); \(first.route.metadata.count) bytes of lists, "
+    return "\(backendName) plan(\(symbols); \(first.route.metadata.byteCount) bytes of lists, "
       + "\(workspaceByteCount) workspace bytes) of \(problem)"
   }
 }

@@ -9,6 +9,17 @@ struct DeviceEngine: Sendable {
   let runtime: any DeviceRuntime
   /// Hears the symbol of each kernel that is launched; nil for nobody.
   let observer: (@Sendable (String) -> Void)?
+  private let rotaryTables = RotaryTables()
+  /// Of a back end that checks lists in device memory.
+  let indexGuard: IndexGuard?
+
+  init(
+    runtime: any DeviceRuntime, observer: (@Sendable (String) -> Void)?, checksIndices: Bool = false
+  ) {
+    self.runtime = runtime
+    self.observer = observer
+    indexGuard = checksIndices ? IndexGuard(runtime) : nil
+  }
 
   var name: String { runtime.name }
 
@@ -31,6 +42,47 @@ struct DeviceEngine: Sendable {
       throw unsupported(AttentionRoute.Refusal(text: reason), operation)
     }
     return try DeviceAttentionPlan(problem, on: runtime, operation: operation)
+  }
+
+  /// Plans with room for every problem within a capacity.
+  func plan(
+    _ problem: AttentionProblem, capacity: PlanCapacity, operation: String
+  ) throws(ApusError) -> DeviceAttentionPlan {
+    try wrappingArguments { () throws(ArgumentError) in
+      try problem.validate(operation: operation)
+      try capacity.validate(for: problem, operation: operation)
+      try capacity.validate(problem, updating: problem, operation: operation)
+    }
+    let route: AttentionRoute
+    do throws(AttentionRoute.Refusal) {
+      route = try .updatable(problem, capacity, on: runtime)
+    } catch {
+      throw .unsupported(
+        UnsupportedError(
+          operation: operation, backend: name, requested: error.text,
+          supported: AttentionRoute.updatableSet))
+    }
+    return try DeviceAttentionPlan(
+      problem, capacity, route: route, on: runtime, operation: operation)
+  }
+
+  /// Validates a problem and puts its lists in the place of a plan's.
+  func update(
+    _ plan: any AttentionPlan, to problem: AttentionProblem, on stream: ExecutionStream,
+    operation: String
+  ) throws(ApusError) {
+    guard let plan = plan as? DeviceAttentionPlan, plan.backendName == name else {
+      throw .argument(
+        ArgumentError(
+          operation: operation, "the plan must come from back end \(name)",
+          found: plan.backendName))
+    }
+    guard let capacity = plan.capacity else { throw .argument(.withoutCapacity(operation)) }
+    try wrappingArguments { () throws(ArgumentError) in
+      try problem.validate(operation: operation)
+      try capacity.limits.validate(problem, updating: capacity.planned, operation: operation)
+    }
+    try plan.update(to: problem, on: stream, runtime: runtime, operation: operation)
   }
 
   /// The families that compute a problem, the fastest first; empty for a malformed one.
@@ -138,9 +190,23 @@ struct DeviceEngine: Sendable {
     let destinations = try wrappingArguments { () throws(ArgumentError) in
       try problem.resolve(arguments, memory: runtime.memory, operation: operation)
     }
+    let record = problem.lists == nil ? nil : try indexGuard?.record(operation: operation)
     try run(
-      OperatorRoute.append(problem, arguments, destinations, on: runtime),
-      operands: { arguments.spans }, on: stream, operation: operation)
+      OperatorRoute.append(
+        problem, arguments, destinations, indexRecord: record?.address, on: runtime),
+      operands: {
+        [
+          arguments.spans, problem.lists?.spans ?? [],
+          record.map { [OperandSpan(record: $0)] } ?? [],
+        ]
+        .flatMap(\.self)
+      }, on: stream, operation: operation)
+    if record != nil { try indexGuard?.check(on: stream, operation: operation) }
+  }
+
+  /// Waits for a stream and throws what checks of indices have found; nothing without checks.
+  func checkIndices(on stream: ExecutionStream) throws(ApusError) {
+    try indexGuard?.check(on: stream, operation: "checkIndices")
   }
 
   /// Merges attention states.
@@ -161,8 +227,17 @@ struct DeviceEngine: Sendable {
     try wrappingArguments { () throws(ArgumentError) in
       try arguments.validate(memory: runtime.memory, operation: operation)
     }
+    // Positions on the device leave the table as the only list: once there, nothing is copied.
+    var table: OperandSpan?
+    if arguments.positionTensor != nil, arguments.rowCount > 0,
+      case .frequencies(let rope) = arguments.source
+    {
+      table = try rotaryTables.address(
+        of: rope, rotaryDim: arguments.rotaryDim, on: runtime, operation: operation)
+    }
     try run(
-      OperatorRoute.rotate(arguments, on: runtime), operands: { arguments.spans }, on: stream,
+      OperatorRoute.rotate(arguments, fractions: table?.address, on: runtime),
+      operands: { [extra = [table].compactMap(\.self)] in arguments.spans + extra }, on: stream,
       operation: operation)
   }
 

@@ -60,10 +60,28 @@ package protocol DeviceRuntime: KernelLauncher {
     byteCount: Int, operation: String
   ) throws(ApusError) -> any DeviceAllocation
 
-  /// Device memory that holds `bytes`, and as many zeros behind them, when this returns.
+  /// Device memory that holds ranges of what `write` writes to host memory of `byteCount` bytes, at
+  /// the same places, and zeros behind all of it, when this returns.
   func upload(
-    _ bytes: ArraySlice<UInt8>, zeroCount: Int, operation: String
+    _ ranges: [Range<Int>], of byteCount: Int, zeroCount: Int, operation: String,
+    write: (UnsafeMutableRawBufferPointer) -> Void
   ) throws(ApusError) -> any DeviceAllocation
+
+  /// Makes ready for any number of calls of `rewrite` with so many bytes.
+  func reserveRewrites(byteCount: Int, operation: String) throws(ApusError)
+
+  /// Changes ranges of device memory to what `write` writes, as `upload` does, in the order of the
+  /// stream, without allocation and synchronisation; with `.synchronous`, waits for it.
+  func rewrite(
+    _ memory: any DeviceAllocation, _ ranges: [Range<Int>], of byteCount: Int,
+    on stream: ExecutionStream, operation: String, write: (UnsafeMutableRawBufferPointer) -> Void
+  ) throws(ApusError)
+
+  /// Waits for the stream and returns the first bytes of device memory, which are zeros afterwards;
+  /// nil, at once, while the stream is captured.
+  func take(
+    _ byteCount: Int, of memory: any DeviceAllocation, on stream: ExecutionStream, operation: String
+  ) throws(ApusError) -> [UInt8]?
 
   /// Enqueues a batch on the stream; with `.synchronous`, waits for it.
   func run(
@@ -72,11 +90,13 @@ package protocol DeviceRuntime: KernelLauncher {
 }
 
 extension DeviceRuntime {
-  /// Device memory that holds `bytes` when this returns.
+  /// Device memory that holds `bytes`, and zeros behind them, when this returns.
   package func upload(
-    _ bytes: [UInt8], operation: String
+    _ bytes: [UInt8], zeroCount: Int = 0, operation: String
   ) throws(ApusError) -> any DeviceAllocation {
-    try upload(bytes[...], zeroCount: 0, operation: operation)
+    try upload([0..<bytes.count], of: bytes.count, zeroCount: zeroCount, operation: operation) {
+      memory in bytes.withUnsafeBytes { memory.copyMemory(from: $0) }
+    }
   }
 
   /// Clusters of any size that a GPU can have.

@@ -10,7 +10,7 @@ extension AttentionRoute.Family {
     make: { problem, runtime in
       let plan = GeneralAttention(problem, target: runtime.target)
       return AttentionRoute(
-        kernels: plan.kernels, metadata: plan.metadata,
+        kernels: plan.kernels, metadata: RouteLists(plan.metadata),
         workspaceByteCount: plan.workspaceByteCount
       ) { .success(plan.launches(for: $0)) }
     })

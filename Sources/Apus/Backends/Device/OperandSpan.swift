@@ -37,6 +37,12 @@ package struct OperandSpan: Sendable, Hashable {
       isWritten: false)
   }
 
+  /// A record of bad indices.
+  init(record: any DeviceAllocation) {
+    self.init(
+      name: "indexRecord", address: record.address, byteCount: record.byteCount, isWritable: true)
+  }
+
   /// One past the last byte.
   package var end: UInt64 { address &+ UInt64(max(byteCount, 0)) }
 
@@ -111,6 +117,11 @@ extension AppendArguments {
   }
 }
 
+extension AppendLists {
+  /// Every tensor's bytes.
+  package var spans: [OperandSpan] { namedTensors.map { OperandSpan($0.name, $0.view) } }
+}
+
 extension RotaryArguments {
   /// Every tensor's bytes.
   package var spans: [OperandSpan] {
@@ -119,6 +130,7 @@ extension RotaryArguments {
       OperandSpan("kOut", kOut, isWritable: true),
     ]
     if case .cosSinCache(let table, _) = source { result.append(OperandSpan("cosSinCache", table)) }
+    if let positionTensor { result.append(OperandSpan("positions", positionTensor)) }
     return result
   }
 }

@@ -12,16 +12,23 @@ enum OperatorRoute {
     .launches(MergeKernel.launches(for: arguments, target: runtime.target))
   }
 
+  /// `indexRecord` is the address of a record for bad indices, which then are looked for.
   static func append(
     _ problem: AppendProblem, _ arguments: AppendArguments, _ destinations: AppendDestinations,
-    on runtime: any DeviceRuntime
+    indexRecord: UInt64? = nil, on runtime: any DeviceRuntime
   ) -> OperatorRoute {
     .launches(
-      AppendKernel.launches(for: problem, arguments, to: destinations, target: runtime.target))
+      AppendKernel.launches(
+        for: problem, arguments, to: destinations, indexRecord: indexRecord,
+        target: runtime.target))
   }
 
-  static func rotate(_ arguments: RotaryArguments, on runtime: any DeviceRuntime) -> OperatorRoute {
-    .launches(RotaryKernel.launches(for: arguments, target: runtime.target))
+  /// `fractions` is the address of the embedding's table where it is on the device.
+  static func rotate(
+    _ arguments: RotaryArguments, fractions: UInt64? = nil, on runtime: any DeviceRuntime
+  ) -> OperatorRoute {
+    .launches(
+      RotaryKernel.launches(for: arguments, fractions: fractions, target: runtime.target))
   }
 
   static func packBits(

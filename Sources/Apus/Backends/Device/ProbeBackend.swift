@@ -124,10 +124,22 @@ private final class ProbeRuntime: DeviceRuntime {
   }
 
   func upload(
-    _ bytes: ArraySlice<UInt8>, zeroCount: Int, operation: String
+    _ ranges: [Range<Int>], of byteCount: Int, zeroCount: Int, operation: String,
+    write: (UnsafeMutableRawBufferPointer) -> Void
   ) throws(ApusError) -> any DeviceAllocation {
-    NoMemory(byteCount: bytes.count + zeroCount)
+    NoMemory(byteCount: byteCount + zeroCount)
   }
+
+  func reserveRewrites(byteCount: Int, operation: String) throws(ApusError) {}
+
+  func rewrite(
+    _ memory: any DeviceAllocation, _ ranges: [Range<Int>], of byteCount: Int,
+    on stream: ExecutionStream, operation: String, write: (UnsafeMutableRawBufferPointer) -> Void
+  ) throws(ApusError) {}
+
+  func take(
+    _ byteCount: Int, of memory: any DeviceAllocation, on stream: ExecutionStream, operation: String
+  ) throws(ApusError) -> [UInt8]? { nil }
 
   func run(
     _ batch: LaunchBatch, on stream: ExecutionStream, operation: String

@@ -22,21 +22,24 @@ public struct SimulatorBackend: RoutedBackend {
   /// - Parameters:
   ///   - target: the GPU that kernels are built for.
   ///   - seed: decides the interleaving of warps and the order of asynchronous completions.
-  public init(target: Target = .sm90a, seed: UInt64 = 0) {
-    self.init(SimulatorLauncher(target: target, seed: seed))
+  ///   - checksIndices: whether kernels check what lists hold (`CUDAOptions.checksIndices`). Without,
+  ///     an access beside the operands is an error of the simulator's.
+  public init(target: Target = .sm90a, seed: UInt64 = 0, checksIndices: Bool = false) {
+    self.init(SimulatorLauncher(target: target, seed: seed), checksIndices: checksIndices)
   }
 
   /// A back end over a launcher.
   package init(
-    _ launcher: SimulatorLauncher, observer: (@Sendable (String) -> Void)? = nil
+    _ launcher: SimulatorLauncher, observer: (@Sendable (String) -> Void)? = nil,
+    checksIndices: Bool = false
   ) {
     self.launcher = launcher
-    engine = DeviceEngine(runtime: launcher, observer: observer)
+    engine = DeviceEngine(runtime: launcher, observer: observer, checksIndices: checksIndices)
   }
 
   /// The same back end, telling `observer` the symbol of each kernel that it launches.
   package func observing(_ observer: @escaping @Sendable (String) -> Void) -> SimulatorBackend {
-    SimulatorBackend(launcher, observer: observer)
+    SimulatorBackend(launcher, observer: observer, checksIndices: engine.indexGuard != nil)
   }
 
   /// Whether there are kernels for a problem, and which problems have them.
@@ -52,6 +55,21 @@ public struct SimulatorBackend: RoutedBackend {
     _ problem: AttentionProblem, operation: String
   ) throws(ApusError) -> any AttentionPlan {
     try engine.plan(problem, operation: operation)
+  }
+
+  /// Validates, and plans with room for every problem within a capacity.
+  public func plan(
+    _ problem: AttentionProblem, capacity: PlanCapacity, operation: String
+  ) throws(ApusError) -> any AttentionPlan {
+    try engine.plan(problem, capacity: capacity, operation: operation)
+  }
+
+  /// Validates a problem and puts its lists in the place of a plan's.
+  public func update(
+    _ plan: any AttentionPlan, to problem: AttentionProblem, on stream: ExecutionStream,
+    operation: String
+  ) throws(ApusError) {
+    try engine.update(plan, to: problem, on: stream, operation: operation)
   }
 
   /// Validates the tensors and runs a plan to its end.

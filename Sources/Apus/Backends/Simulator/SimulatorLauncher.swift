@@ -40,15 +40,54 @@ package final class SimulatorLauncher: DeviceRuntime {
 
   /// Host memory with contents.
   package func upload(
-    _ bytes: ArraySlice<UInt8>, zeroCount: Int, operation: String
+    _ ranges: [Range<Int>], of byteCount: Int, zeroCount: Int, operation: String,
+    write: (UnsafeMutableRawBufferPointer) -> Void
   ) throws(ApusError) -> any DeviceAllocation {
-    let memory = try HostAllocation(byteCount: bytes.count + zeroCount, operation: operation)
-    bytes.withUnsafeBytes {
-      UnsafeMutableRawBufferPointer(start: memory.pointer, count: $0.count).copyMemory(from: $0)
-    }
-    UnsafeMutableRawBufferPointer(start: memory.pointer + bytes.count, count: zeroCount)
-      .initializeMemory(as: UInt8.self, repeating: 0)
+    let memory = try HostAllocation(byteCount: byteCount + zeroCount, operation: operation)
+    let all = UnsafeMutableRawBufferPointer(start: memory.pointer, count: byteCount + zeroCount)
+    all.initializeMemory(as: UInt8.self, repeating: 0)
+    write(UnsafeMutableRawBufferPointer(rebasing: all[..<byteCount]))
     return memory
+  }
+
+  /// Nothing: lists are written in place.
+  package func reserveRewrites(byteCount: Int, operation: String) throws(ApusError) {}
+
+  /// Writes lists in place.
+  package func rewrite(
+    _ memory: any DeviceAllocation, _ ranges: [Range<Int>], of byteCount: Int,
+    on stream: ExecutionStream, operation: String, write: (UnsafeMutableRawBufferPointer) -> Void
+  ) throws(ApusError) {
+    try requireSynchronous(stream, operation)
+    guard let memory = memory as? HostAllocation, memory.byteCount >= byteCount else {
+      throw .bug(InternalError(operation: operation, detail: "lists of another runtime"))
+    }
+    write(UnsafeMutableRawBufferPointer(start: memory.pointer, count: byteCount))
+  }
+
+  /// Reads and clears in place.
+  package func take(
+    _ byteCount: Int, of memory: any DeviceAllocation, on stream: ExecutionStream, operation: String
+  ) throws(ApusError) -> [UInt8]? {
+    try requireSynchronous(stream, operation)
+    guard let memory = memory as? HostAllocation, memory.byteCount >= byteCount else {
+      throw .bug(InternalError(operation: operation, detail: "memory of another runtime"))
+    }
+    let bytes = UnsafeMutableRawBufferPointer(start: memory.pointer, count: byteCount)
+    let result = [UInt8](bytes)
+    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    return result
+  }
+
+  private func requireSynchronous(
+    _ stream: ExecutionStream, _ operation: String
+  ) throws(ApusError) {
+    guard stream == .synchronous else {
+      throw .argument(
+        ArgumentError(
+          operation: operation, "the stream of back end simulator must be synchronous",
+          found: "\(stream)"))
+    }
   }
 
   /// Builds kernels that were not built before.
@@ -65,12 +104,7 @@ package final class SimulatorLauncher: DeviceRuntime {
   package func run(
     _ batch: LaunchBatch, on stream: ExecutionStream, operation: String
   ) throws(ApusError) {
-    guard stream == .synchronous else {
-      throw .argument(
-        ArgumentError(
-          operation: operation, "the stream of back end simulator must be synchronous",
-          found: "\(stream)"))
-    }
+    try requireSynchronous(stream, operation)
     let lists: any DeviceAllocation =
       switch batch.lists {
       case .resident(let memory): memory

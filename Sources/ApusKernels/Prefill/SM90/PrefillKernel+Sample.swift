@@ -2,14 +2,6 @@ internal import ApusCore
 internal import ApusIR
 internal import ApusNumerics
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#elseif canImport(Darwin)
-  internal import Darwin
-#endif
-
 extension PrefillKernel: SampledKernel {
   /// Two query heads of one KV head, a partial tile of queries and two tiles of keys, the second of
   /// which is partial.
@@ -35,18 +27,11 @@ private struct PrefillSample: Sendable {
   init(_ configuration: DensePrefillConfiguration, seed: UInt64) {
     self.configuration = configuration
     kvLength = configuration.tileKV + 21
-    var state = seed
-    // splitmix64, cut to eighths: exact in both types.
-    func next() -> Float {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var z = (state ^ state >> 30) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-      return Float(Int((z ^ z >> 31) % 17) - 8) / 8
-    }
+    var numbers = SampleNumbers(seed: seed)
     let d = configuration.headDim
-    q = (0..<qoLength * heads * d).map { _ in next() }
-    k = (0..<kvLength * d).map { _ in next() }
-    v = (0..<kvLength * d).map { _ in next() }
+    q = numbers.values(qoLength * heads * d)
+    k = numbers.values(kvLength * d)
+    v = numbers.values(kvLength * d)
   }
 
   private var problem: AttentionProblem {
@@ -59,15 +44,10 @@ private struct PrefillSample: Sendable {
   }
 
   var buffers: [KernelSample.Buffer] {
-    func stored(_ name: String, _ values: [Float]) -> KernelSample.Buffer {
-      .input(
-        name,
-        values.map {
-          configuration.element == .f16 ? Half($0).bitPattern : BFloat16($0).bitPattern
-        })
-    }
+    let type = configuration.element
     return [
-      stored("q", q), stored("k", k), stored("v", v), .output("o", byteCount: 2 * q.count),
+      SampleNumbers.input("q", q, as: type), SampleNumbers.input("k", k, as: type),
+      SampleNumbers.input("v", v, as: type), .output("o", byteCount: 2 * q.count),
       .output("lse", byteCount: 4 * qoLength * heads),
       .updated("counter", [UInt32](repeating: 0, count: DensePrefill.workspaceByteCount / 4)),
     ]
@@ -75,9 +55,7 @@ private struct PrefillSample: Sendable {
 
   func launches(_ addresses: [UInt64]) -> [KernelLaunch] {
     func view(_ buffer: Int, _ type: ScalarType, _ shape: [Int]) -> TensorView {
-      TensorView(
-        address: UInt(addresses[buffer]), byteCount: shape.reduce(type.byteCount, *),
-        scalarType: type, shape: shape, strides: TensorView.denseStrides(shape))
+      .sample(addresses[buffer], type, shape)
     }
     let type = ScalarType(configuration.element)
     let d = configuration.headDim
@@ -94,37 +72,29 @@ private struct PrefillSample: Sendable {
   }
 
   func check(_ contents: [[UInt8]]) -> [String] {
-    var problems: [String] = []
-    let o = KernelSample.elements(of: contents[3], as: UInt16.self).map {
-      configuration.element == .f16
-        ? Float(Half(bitPattern: $0)) : Float(BFloat16(bitPattern: $0))
-    }
-    let lse = KernelSample.elements(of: contents[4], as: Float.self)
+    let o = SampleNumbers.values(of: contents[3], as: configuration.element)
+    let lse = SampleNumbers.values(of: contents[4], as: .f32)
     let d = configuration.headDim
     // Weights and o are rounded once each to the element's type, l and the scores to f32.
-    let u = Double(configuration.element.unitRoundoff)
+    let u = configuration.element.unitRoundoff
+    var findings = SampleFindings()
     for row in 0..<qoLength * heads {
       let expected = definition(row: row)
       for column in 0..<d {
-        let found = Double(o[row * d + column])
-        let bound = 2 * u * expected.magnitude[column] + u * expected.o[column].magnitude
-        if !((found - expected.o[column]).magnitude <= bound), problems.count < 8 {
-          problems.append(
-            "o[\(row), \(column)] must be \(expected.o[column]) ± \(bound); found \(found)")
-        }
+        findings.require(
+          "o[\(row), \(column)]", o[row * d + column], is: expected.o[column],
+          within: 2 * u * expected.magnitude[column] + u * expected.o[column].magnitude)
       }
-      if configuration.writesLSE, !((Double(lse[row]) - expected.lse).magnitude <= 0x1p-14),
-        problems.count < 8
-      {
-        problems.append("lse[\(row)] must be \(expected.lse); found \(lse[row])")
+      if configuration.writesLSE {
+        findings.require("lse[\(row)]", lse[row], is: expected.lse, within: 0x1p-14)
       }
     }
-    if contents[5].contains(where: { $0 != 0 }) { problems.append("the counter must be 0 again") }
-    return problems
+    findings.require(contents[5].allSatisfy { $0 == 0 }, "the counter must be 0 again")
+    return findings.lines
   }
 
-  /// o, Σ p·|v| and lse of a row of all heads.
-  private func definition(row: Int) -> (o: [Double], magnitude: [Double], lse: Double) {
+  /// The definition of a row of all heads.
+  private func definition(row: Int) -> SampleSoftmax {
     let d = configuration.headDim
     let query = row / heads
     let visible =
@@ -133,18 +103,8 @@ private struct PrefillSample: Sendable {
     let scores = (0..<visible).map { key in
       scale * (0..<d).reduce(0.0) { $0 + Double(q[row * d + $1]) * Double(k[key * d + $1]) }
     }
-    let largest = scores.max() ?? 0
-    let weights = scores.map { exp2($0 - largest) }
-    let sum = weights.reduce(0, +)
-    var o = [Double](repeating: 0, count: d)
-    var magnitude = o
-    for (key, weight) in weights.enumerated() {
-      for column in 0..<d {
-        let term = weight / sum * Double(v[key * d + column])
-        o[column] += term
-        magnitude[column] += term.magnitude
-      }
+    return SampleSoftmax(scores: scores, width: d) { key in
+      v[key * d..<(key + 1) * d].map(Double.init)
     }
-    return (o, magnitude, largest + log2(sum))
   }
 }

@@ -48,6 +48,7 @@ class Settings:
     split_size: int = 0
     disable_split_kv: bool = False
     latent: tuple[int, int] | None = None
+    use_tensor_cores: bool = False
 
 
 @functools.lru_cache(maxsize=64)
@@ -90,8 +91,10 @@ class PlannedAttention:
     def __init__(
         self, backend: Any, settings: Settings, geometry: dict[str, Any], qo_indptr: np.ndarray,
         kv_lengths: np.ndarray, mask: dict[str, Any],
+        capacity: apus.PlanCapacity | None = None,
     ) -> None:
         s = self.settings = settings
+        self.is_updatable = False
         self.qo_indptr = qo_indptr
         self.kv_lengths = kv_lengths
         self.rows = int(qo_indptr[-1])
@@ -113,33 +116,68 @@ class PlannedAttention:
                 scale=1.0 if s.rope_scale is None else float(s.rope_scale),
                 theta=1e4 if s.rope_theta is None else float(s.rope_theta),
             )
+        make = functools.partial(
+            apus.AttentionPlan,
+            backend,
+            qo_head_count=s.num_qo_heads,
+            kv_head_count=s.num_kv_heads,
+            head_dim_qk=s.head_dim_qk,
+            head_dim_vo=s.head_dim_vo,
+            q_type=type_name(s.q_dtype, s.operation, "q_data_type"),
+            kv_type=type_name(s.kv_dtype, s.operation, "kv_data_type"),
+            o_type=type_name(s.o_dtype, s.operation, "o_data_type"),
+            layout=s.kv_layout,
+            qo_indptr=qo_indptr,
+            latent=s.latent,
+            causal=bool(s.causal) and not mask,
+            window_left=max(int(s.window_left), -1),
+            softmax_scale=None if s.sm_scale is None else float(s.sm_scale),
+            logits_soft_cap=float(soft_cap),
+            alibi_slopes=alibi_slopes(s.num_qo_heads) if is_alibi else None,
+            rope=rope,
+            split_size=s.split_size,
+            disable_split_kv=s.disable_split_kv,
+            # False is FlashInfer's default and asks for nothing: the faster ones are taken.
+            use_tensor_cores=(
+                "always" if s.use_tensor_cores and s.q_dtype.itemsize == 2 else "automatic"),
+            **geometry,
+            **mask,
+        )
         try:
-            self.plan = apus.AttentionPlan(
-                backend,
-                qo_head_count=s.num_qo_heads,
-                kv_head_count=s.num_kv_heads,
-                head_dim_qk=s.head_dim_qk,
-                head_dim_vo=s.head_dim_vo,
-                q_type=type_name(s.q_dtype, s.operation, "q_data_type"),
-                kv_type=type_name(s.kv_dtype, s.operation, "kv_data_type"),
-                o_type=type_name(s.o_dtype, s.operation, "o_data_type"),
-                layout=s.kv_layout,
-                qo_indptr=qo_indptr,
-                latent=s.latent,
-                causal=bool(s.causal) and not mask,
-                window_left=max(int(s.window_left), -1),
-                softmax_scale=None if s.sm_scale is None else float(s.sm_scale),
-                logits_soft_cap=float(soft_cap),
-                alibi_slopes=alibi_slopes(s.num_qo_heads) if is_alibi else None,
-                rope=rope,
-                split_size=s.split_size,
-                disable_split_kv=s.disable_split_kv,
-                **geometry,
-                **mask,
-            )
+            self.plan = self._made(make, capacity)
         except (ValueError, NotImplementedError) as error:
             raise _renamed(s.operation, error) from error
         self._run = self.plan.run
+        if is_alibi:
+            # Now, since a CUDA graph may capture the first run: it could not be copied then.
+            self._row_offsets = self._offset_values().to(self.plan.backend.device)
+
+    def _made(self, make: Any, capacity: apus.PlanCapacity | None) -> apus.AttentionPlan:
+        """A plan that can be updated, or where its capacity is too much, one of the batch."""
+        if capacity is not None:
+            try:
+                plan = make(capacity=capacity)
+                self.is_updatable = True
+                return plan
+            except NotImplementedError:
+                pass
+        return make()
+
+    def update(
+        self, geometry: dict[str, Any], qo_indptr: np.ndarray, kv_lengths: np.ndarray
+    ) -> None:
+        """Changes the batch, also under graphs that captured runs."""
+        try:
+            self.plan.update(
+                qo_indptr=qo_indptr,
+                **{name: values for name, values in geometry.items() if name != "page_size"})
+        except (ValueError, NotImplementedError) as error:
+            raise _renamed(self.settings.operation, error) from error
+        self.qo_indptr, self.kv_lengths = qo_indptr, kv_lengths
+        self.rows = int(qo_indptr[-1])
+        if self._row_offsets is not None:
+            # In place: graphs read it.
+            self._row_offsets.copy_(self._offset_values())
 
     def run(
         self, q: torch.Tensor, caches: dict[str, torch.Tensor], *,
@@ -229,9 +267,11 @@ class PlannedAttention:
 
     def _offsets(self, device: torch.device) -> torch.Tensor:
         if self._row_offsets is None or self._row_offsets.device != device:
-            qo_lengths = np.diff(self.qo_indptr)
-            rows = np.repeat(self.kv_lengths - qo_lengths, qo_lengths).astype(np.float64)
-            slopes = np.asarray(alibi_slopes(self.settings.num_qo_heads))
-            offsets = np.outer(rows, slopes * LOG2_E).astype(np.float32)
-            self._row_offsets = torch.from_numpy(offsets).to(device)
+            self._row_offsets = self._offset_values().to(device)
         return self._row_offsets
+
+    def _offset_values(self) -> torch.Tensor:
+        qo_lengths = np.diff(self.qo_indptr)
+        rows = np.repeat(self.kv_lengths - qo_lengths, qo_lengths).astype(np.float64)
+        slopes = np.asarray(alibi_slopes(self.settings.num_qo_heads))
+        return torch.from_numpy(np.outer(rows, slopes * LOG2_E).astype(np.float32))

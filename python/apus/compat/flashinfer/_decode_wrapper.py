@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+import apus
+
 from ._attention_core import Settings
 from ._pages import page_lists
 from ._values import fail, torch_dtype, unsupported
@@ -25,7 +27,8 @@ _POSITIONAL = (
 class BatchDecodeWithPagedKVCacheWrapper(PlannedWrapper):
     """Decode of a batch over a paged cache: `plan` with the lists of pages, then `run`.
 
-    `use_tensor_cores` and `backend` are accepted; Apus chooses its kernel by the shape.
+    With `use_tensor_cores` 16-bit queries are computed on tensor cores; without it, FlashInfer's
+    default, Apus takes the arithmetic that is faster for the shape. `backend` is accepted.
     """
 
     _name = "BatchDecodeWithPagedKVCacheWrapper"
@@ -55,7 +58,7 @@ class BatchDecodeWithPagedKVCacheWrapper(PlannedWrapper):
         self._paged_kv_indptr_buf = paged_kv_indptr_buffer
         self._paged_kv_indices_buf = paged_kv_indices_buffer
         self._paged_kv_last_page_len_buf = paged_kv_last_page_len_buffer
-        self._use_tensor_cores = use_tensor_cores
+        self._use_tensor_cores = bool(use_tensor_cores)
         self._q_len_per_req = 1
 
     @property
@@ -125,16 +128,27 @@ class BatchDecodeWithPagedKVCacheWrapper(PlannedWrapper):
             pos_encoding_mode=pos_encoding_mode, window_left=window_left,
             logits_soft_cap=logits_soft_cap, sm_scale=sm_scale, rope_scale=rope_scale,
             rope_theta=rope_theta, split_size=max(fixed_split_size or 0, 0) * page_size,
-            disable_split_kv=disable_split_kv,
+            disable_split_kv=disable_split_kv, use_tensor_cores=self._use_tensor_cores,
         )
         kept = {
             "paged_kv_indptr": indptr, "paged_kv_indices": indices,
             "paged_kv_last_page_len": last_page_len,
         }
         self._check_buffers(**kept)
-        self._commit(settings, lists, np.arange(batch + 1) * q_len_per_req, lengths, {})
+        capacity = None
+        if self._use_cuda_graph:
+            capacity = self._buffer_capacity(page_size, q_len_per_req)
+        self._commit(
+            settings, lists, np.arange(batch + 1) * q_len_per_req, lengths, {}, capacity)
         self._q_len_per_req = q_len_per_req
         self._keep(**kept)
+
+    def _buffer_capacity(self, page_size: int, q_len_per_req: int) -> apus.PlanCapacity:
+        """What the buffers of a graph hold, at any lengths."""
+        pages = len(self._paged_kv_indices_buf)
+        return apus.PlanCapacity(
+            batch=self._fixed_batch_size, queries_per_request=q_len_per_req,
+            keys_per_request=min(pages * page_size, 2**31 - 65), key_rows=max(pages, 1))
 
     begin_forward = plan
 

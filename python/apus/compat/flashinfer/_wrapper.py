@@ -47,6 +47,7 @@ class PlannedWrapper:
         self._backend = backend
         self._use_cuda_graph = use_cuda_graph
         self._fixed_batch_size = 0
+        self._capacity: apus.PlanCapacity | None = None
         self._settings: Settings | None = None
         self._plans: dict[Settings, PlannedAttention] = {}
         self._current: PlannedAttention | None = None
@@ -97,10 +98,20 @@ class PlannedWrapper:
 
     def _commit(
         self, settings: Settings, geometry: dict[str, Any], qo_indptr: np.ndarray,
-        kv_lengths: np.ndarray, mask: dict[str, Any],
+        kv_lengths: np.ndarray, mask: dict[str, Any], capacity: apus.PlanCapacity | None = None,
     ) -> None:
-        """Plans, and keeps the lists for calls of `forward` with other settings."""
+        """Plans, and keeps the lists for calls of `forward` with other settings.
+
+        With a capacity, plans of the same kind are updated, so that graphs replay the new lists.
+        """
         lists = (geometry, qo_indptr, kv_lengths, mask)
+        if capacity is not None and capacity == self._capacity and settings in self._plans:
+            page_size = None if self._lists is None else self._lists[0].get("page_size")
+            is_same_kind = page_size == geometry.get("page_size") and not mask
+            known = self._plans.values()
+            if is_same_kind and all(p.is_updatable for p in known if p.was_captured):
+                self._update(settings, lists)
+                return
         captured = [p for p in self._plans.values() if p.was_captured]
         if captured and not self._is_same(lists):
             unsupported(
@@ -108,17 +119,29 @@ class PlannedWrapper:
                 "a plan with other lengths after a CUDA graph captured the last one",
                 "replay with the lengths of the capture; capture again after plan()",
             )
-        before = (self._settings, self._lists, self._plans, self._current)
+        before = (self._settings, self._lists, self._plans, self._current, self._capacity)
         if not captured:
             self._plans = {}
+        self._capacity = capacity
         self._lists = lists
         self._settings = settings
         self._current = None
         try:
             self._planned()
         except Exception:
-            self._settings, self._lists, self._plans, self._current = before
+            (
+                self._settings, self._lists, self._plans, self._current, self._capacity
+            ) = before
             raise
+
+    def _update(self, settings: Settings, lists: tuple[Any, ...]) -> None:
+        """Changes the batch of plans that can be; others are made anew when they run."""
+        kept = {s: p for s, p in self._plans.items() if p.is_updatable}
+        for planned in kept.values():
+            planned.update(*lists[:3])
+        self._lists, self._settings, self._plans = lists, settings, kept
+        self._current = kept.get(settings)
+        self._planned()
 
     def _is_same(self, lists: tuple[Any, ...]) -> bool:
         if self._lists is None:
@@ -138,7 +161,7 @@ class PlannedWrapper:
         planned = self._plans.get(settings)
         if planned is None:
             backend = apus.backend_of(self._float_workspace_buffer)
-            planned = PlannedAttention(backend, settings, *self._lists)
+            planned = PlannedAttention(backend, settings, *self._lists, self._capacity)
             self._plans[settings] = planned
         if not changes:
             self._current = planned

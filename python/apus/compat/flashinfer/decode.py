@@ -49,7 +49,8 @@ def single_decode_with_kv_cache(
         q: `[num_qo_heads, head_dim]`.
         k: `[kv_len, num_kv_heads, head_dim]` (NHD) or `[num_kv_heads, kv_len, head_dim]` (HND).
         v: likewise.
-        use_tensor_cores: accepted; Apus chooses.
+        use_tensor_cores: computes 16-bit queries on tensor cores; without it the faster arithmetic
+            is taken.
         window_left: tokens before the last one that stay visible; −1 is all.
 
     Returns:
@@ -67,7 +68,7 @@ def single_decode_with_kv_cache(
         head_dim_qk=q.shape[1], head_dim_vo=v.shape[2], q_dtype=q.dtype, kv_dtype=k.dtype,
         o_dtype=q.dtype, kv_layout=kv_layout, pos_encoding_mode=pos_encoding_mode,
         window_left=window_left, logits_soft_cap=logits_soft_cap, sm_scale=sm_scale,
-        rope_scale=rope_scale, rope_theta=rope_theta,
+        rope_scale=rope_scale, rope_theta=rope_theta, use_tensor_cores=bool(use_tensor_cores),
     )
     result = attend_uniform(
         settings, 1, 1, kv_len, False, q.unsqueeze(0), {"k": k, "v": v}, q_scale=q_scale,

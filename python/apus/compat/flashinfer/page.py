@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 import apus
+from apus._device_lists import is_on_device
 
 from ._pages import cache_arguments
 from ._unavailable import lookup_of
@@ -86,6 +87,9 @@ def append_paged_kv_cache(
         paged_kv_cache: `[pages, 2, page_size, num_kv_heads, head_dim]` (NHD), `[pages, 2,
             num_kv_heads, page_size, head_dim]` (HND), or a pair without the second dimension.
         kv_indices, kv_indptr, kv_last_page_len: pages after the append.
+
+    Lists on a CUDA device are followed there, as FlashInfer does: no wait, no check of what they
+    hold, and a CUDA graph reads them at each replay.
     """
     operation = "append_paged_kv_cache"
     check_layout(operation, kv_layout)
@@ -135,6 +139,11 @@ def _append_lists(
     page_size: int, operation: str,
 ) -> dict[str, Any]:
     """Lists of an append, with those pages behind indptr dropped."""
+    if any(is_on_device(x) for x in (batch_indices, positions, indices, indptr)):
+        return {
+            "page_size": page_size, "page_indptr": indptr, "page_indices": indices,
+            "batch_indices": batch_indices, "positions": positions,
+        }
     offsets = host_integers(indptr, operation, "kv_indptr")
     last = host_integers(last_page_len, operation, "kv_last_page_len")
     owned = np.diff(offsets) > 0

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import apus
+from apus._device_lists import is_on_device
 
 from ._pages import cache_arguments
 from ._values import FP8_TYPES, check_layout, fail
@@ -32,12 +33,17 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def _positions(indptr: torch.Tensor, offsets: torch.Tensor, rows: int) -> torch.Tensor:
-    """Position of each row: row r of request i is at `offsets[i] + r`."""
+    """Position of each row: row r of request i is at `offsets[i] + r`.
+
+    Where the lists are, without a wait; every row gets one of a request, whatever they hold.
+    """
+    if len(offsets) == 0:
+        return torch.zeros(rows, dtype=torch.int64, device=indptr.device)
     starts = indptr.to(torch.int64)
-    counts = starts[1:] - starts[:-1]
     index = torch.arange(rows, dtype=torch.int64, device=indptr.device)
-    first = offsets.to(torch.int64) - starts[:-1]
-    return index + torch.repeat_interleave(first, counts, output_size=rows)
+    request = torch.bucketize(index, starts[1:], right=True).clamp(max=len(offsets) - 1)
+    first = offsets.to(device=indptr.device, dtype=torch.int64) - starts[:-1]
+    return index + first[request]
 
 
 def _checked_positions(
@@ -45,7 +51,7 @@ def _checked_positions(
 ) -> torch.Tensor:
     if len(offsets) != len(indptr) - 1:
         fail(operation, f"offsets must hold {len(indptr) - 1} values (batch_size)", len(offsets))
-    if int(indptr[-1]) != q.shape[0] or int(indptr[0]) != 0:
+    if not is_on_device(indptr) and (int(indptr[-1]) != q.shape[0] or int(indptr[0]) != 0):
         found = f"{int(indptr[0])}…{int(indptr[-1])}"
         fail(operation, f"indptr must run from 0 to {q.shape[0]} (rows of q)", found)
     return _positions(indptr, offsets, q.shape[0])

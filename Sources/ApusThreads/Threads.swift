@@ -11,9 +11,9 @@ internal import Synchronization
 /// Calls `body` once for each of `0 ..< indices`, on `count` threads of which the caller is one, and
 /// returns when all calls have.
 ///
-/// Plain threads, because the driver's compiler blocks for seconds, which Swift's cooperative pool
-/// must not. A thread that cannot be started leaves its work to the others.
-func withThreads(_ count: Int, indices: Int, _ body: @Sendable (Int) -> Void) {
+/// Plain threads, because what is called may block for seconds (a driver's compiler), which Swift's
+/// cooperative pool must not. A thread that cannot be started leaves its work to the others.
+public func withThreads(_ count: Int, indices: Int, _ body: @Sendable (Int) -> Void) {
   // The closure outlives no thread: all are joined below.
   withoutActuallyEscaping(body) { body in
     let team = Team(indices: indices, body: body)
@@ -39,6 +39,24 @@ func withThreads(_ count: Int, indices: Int, _ body: @Sendable (Int) -> Void) {
     team.run()
     for thread in threads { pthread_join(thread, nil) }
   }
+}
+
+/// `items.map(body)` on `threadCount` threads, of which the caller is one; throws the error of the first
+/// item that has one, when all have been tried.
+public func concurrentMap<Item: Sendable, Result: Sendable, Failure: Error>(
+  _ items: [Item], threadCount: Int, _ body: @Sendable (Item) throws(Failure) -> Result
+) throws(Failure) -> [Result] {
+  let results = Lock([Swift.Result<Result, Failure>?](repeating: nil, count: items.count))
+  withThreads(min(threadCount, items.count), indices: items.count) { index in
+    let result = Swift.Result { () throws(Failure) in try body(items[index]) }
+    results.withLock { $0[index] = result }
+  }
+  var values: [Result] = []
+  // Every index has its result: `withThreads` returned.
+  for result in results.withLock({ $0 }) {
+    if let value = try result?.get() { values.append(value) }
+  }
+  return values
 }
 
 private final class Team: Sendable {
