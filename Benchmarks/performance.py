@@ -43,11 +43,12 @@ def load(folder):
     """The newest result per kind as {key: (path, report)}; quick runs are no results.
 
     Output of `apus demo --json` (DATE-demo.json) belongs to the README, tuning (DATE-…-tune.json) and
-    start-up times (DATE-start.json) to notes: they are passed over.
+    start-up times (DATE-start.json) to notes, host times (DATE-host.json, DATE-overhead.json) to
+    performance_host: they are passed over.
     """
     newest = {}
     for path in sorted(folder.rglob("*.json")):
-        if path.stem.endswith(("-demo", "-tune", "-start")):
+        if path.stem.endswith(("-demo", "-tune", "-start", "-host", "-overhead")):
             continue
         report = json.loads(path.read_text())
         kind = report.get("kind")

@@ -10,6 +10,7 @@ import math
 from collections import namedtuple
 
 import freshness
+import performance_host
 
 PEERS = "Benchmarks/Peers/h200.jsonl"
 CUDNN = "torch_sdpa_cudnn"
@@ -253,6 +254,7 @@ def sections(newest, root, table):
         lines += tensor_cores(*newest[("apus-gpu-tensor-cores", "tensor-cores")], root, table)
     if ("apus-gpu-bench", "gpu-ops") in newest:
         lines += operators(*newest[("apus-gpu-bench", "gpu-ops")], root, table)
+    lines += performance_host.section(root, table)
     return lines + freshness.section(results(newest), root, table)
 
 
