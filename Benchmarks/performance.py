@@ -42,13 +42,14 @@ class UnknownKind(Exception):
 def load(folder):
     """The newest result per kind as {key: (path, report)}; quick runs are no results.
 
-    Output of `apus demo --json` (DATE-demo.json) belongs to the README, tuning (DATE-…-tune.json) and
+    Output of `apus demo --json` (DATE-demo.json) belongs to the README, tuning (DATE-…-tune.json), repeats on other
+    cards (DATE-…-repeat.json) and
     start-up times (DATE-start.json) to notes, host times (DATE-host.json, DATE-overhead.json) to
     performance_host: they are passed over.
     """
     newest = {}
     for path in sorted(folder.rglob("*.json")):
-        if path.stem.endswith(("-demo", "-tune", "-start", "-host", "-overhead")):
+        if path.stem.endswith(("-demo", "-tune", "-repeat", "-start", "-host", "-overhead")):
             continue
         report = json.loads(path.read_text())
         kind = report.get("kind")

@@ -1,15 +1,13 @@
 """Appends and rotations by lists on a device: no wait, and replays of a graph read them anew."""
 
-import os
-
 import pytest
 import torch
+from flashinfer_reference import DEVICE
 
 import apus.compat.flashinfer as flashinfer
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("APUS_TEST_DEVICE", "cpu").startswith("cuda"),
-    reason="needs APUS_TEST_DEVICE=cuda:0")
+    not DEVICE.startswith("cuda"), reason="needs APUS_TEST_DEVICE=cuda:0")
 PAGE, HEADS, DIM = 4, 2, 64
 
 
@@ -106,7 +104,7 @@ def test_a_graph_reads_the_lists_at_each_replay():
     step()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.device(DEVICE), torch.cuda.graph(graph):
         step()
     for requests, positions, offsets in (
         ([1, 0, 0, 1], [3, 7, 1, 2], [30, 2]), ([-1, 0, -1, 1], [9, 0, 9, 1], [0, 11])

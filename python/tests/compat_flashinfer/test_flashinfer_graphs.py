@@ -71,7 +71,7 @@ def test_a_graph_replays_with_the_lengths_of_the_last_plan(options):
     graph.run(q, caches, out=out)
     torch.cuda.synchronize()
     captured = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(captured):
+    with torch.cuda.device(DEVICE), torch.cuda.graph(captured):
         _, lse = graph.run_return_lse(q, caches, out=out)
     for lengths in LENGTHS:
         batch = Batch([1, 1], lengths)
