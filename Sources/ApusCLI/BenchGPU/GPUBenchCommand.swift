@@ -27,12 +27,18 @@ struct GPUBenchOptions: ParsableArguments {
     if list { return cases.forEach { print($0.name) } }
     let session = try GPUBenchSession(device: device)
     let progress = Progress()
-    var results: [GPUBenchResult] = []
+    var found = [GPUBenchResult?](repeating: nil, count: cases.count)
     var failures: [BenchSkip] = []
-    for (index, item) in cases.enumerated() {
-      progress.show("[\(index + 1)/\(cases.count)] \(item.name)")
+    // Memory that a large case gave back is a worse place for a small one than memory that nothing used:
+    // up to 14 % of its rate.
+    let order = cases.indices.sorted {
+      (cases[$0].residentByteCount, $0) < (cases[$1].residentByteCount, $1)
+    }
+    for (count, index) in order.enumerated() {
+      let item = cases[index]
+      progress.show("[\(count + 1)/\(cases.count)] \(item.name)")
       do {
-        results.append(try session.measure(item))
+        found[index] = try session.measure(item)
       } catch let error as ApusError where error.isRefusal {
         // What has no kernel is part of the result.
         failures.append(BenchSkip(name: item.name, reason: "\(error)"))
@@ -45,8 +51,8 @@ struct GPUBenchOptions: ParsableArguments {
       suite: suite, isQuick: cases.count < all.count,
       date: ISO8601DateFormatter().string(from: Date()),
       commit: commit ?? BenchCommit.current, device: GPUDeviceInfo(session.device),
-      method: GPUBenchReport.methodText, limits: try session.limits(), cases: results,
-      skipped: failures)
+      method: GPUBenchReport.methodText, limits: try session.limits(),
+      cases: found.compactMap { $0 }, skipped: failures)
     if let json { try Self.write(report, to: json) }
     if json != "-" { print(report.table) }
   }

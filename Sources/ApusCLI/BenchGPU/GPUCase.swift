@@ -23,6 +23,8 @@ struct GPUCase {
   /// Arrays read for one written by the streaming kernel that is its limit; nil where the limit is
   /// that of reading.
   var streamedReads: Int?
+  /// Bytes of its tensors, where they are many: cases run in order of them.
+  var residentByteCount = 0
   /// How it is timed.
   var methods: Set<Method>
   /// Makes the calls of all input sets, each ready to be enqueued any number of times.

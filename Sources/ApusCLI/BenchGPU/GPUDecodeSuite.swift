@@ -111,7 +111,8 @@ enum GPUDecodeSuite {
   static func item(_ shape: Shape) -> GPUCase {
     GPUCase(
       operation: "decode", tag: shape.tag, qType: shape.qType, kvType: shape.kvType,
-      bytes: shape.bytes, flops: shape.flops, methods: [.graph]
+      bytes: shape.bytes, flops: shape.flops, residentByteCount: shape.cacheByteCount,
+      methods: [.graph]
     ) { session in
       let inputs = try inputs(shape, session)
       return inputs.arguments.map { arguments in

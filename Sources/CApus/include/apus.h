@@ -8,9 +8,10 @@
  * but not the back end.
  *
  * Handles are numbers, not addresses: one that was destroyed, or never made, is an error. A process may
- * be forked at any moment: the child may use back ends and plans of the CPU, its own and its parent's,
- * whose threads have stayed with the parent; those of a GPU are errors there, since CUDA does not
- * survive a fork.
+ * be forked while other threads are in calls, except in the first calls of the library, which initialise
+ * its runtime, and in `apus_plan_update`: the child may use back ends and plans of the CPU, its own and
+ * its parent's, whose threads have stayed with the parent; those of a GPU are errors there, since CUDA
+ * does not survive a fork.
  *
  * Structures start with `struct_size`, which `APUS_INIT` sets: a newer library reads those of an
  * older header, with zero for what they lack; an older library takes those of a newer header as

@@ -135,10 +135,17 @@ class PlannedWrapper:
             raise
 
     def _update(self, settings: Settings, lists: tuple[Any, ...]) -> None:
-        """Changes the batch of plans that can be; others are made anew when they run."""
+        """Changes the batch of plans that can be, all or none; others are made anew when they run."""
         kept = {s: p for s, p in self._plans.items() if p.is_updatable}
-        for planned in kept.values():
-            planned.update(*lists[:3])
+        changed: list[PlannedAttention] = []
+        try:
+            for planned in kept.values():
+                planned.update(*lists[:3])
+                changed.append(planned)
+        except Exception:
+            for planned in changed:
+                planned.update(*(self._lists or ())[:3])
+            raise
         self._lists, self._settings, self._plans = lists, settings, kept
         self._current = kept.get(settings)
         self._planned()
