@@ -27,6 +27,8 @@ struct GPUBenchOptions: ParsableArguments {
     if list { return cases.forEach { print($0.name) } }
     let session = try GPUBenchSession(device: device)
     let progress = Progress()
+    // In memory that nothing used before, like the small cases.
+    let limits = try session.limits()
     var found = [GPUBenchResult?](repeating: nil, count: cases.count)
     var failures: [BenchSkip] = []
     // Memory that a large case gave back is a worse place for a small one than memory that nothing used:
@@ -51,7 +53,7 @@ struct GPUBenchOptions: ParsableArguments {
       suite: suite, isQuick: cases.count < all.count,
       date: ISO8601DateFormatter().string(from: Date()),
       commit: commit ?? BenchCommit.current, device: GPUDeviceInfo(session.device),
-      method: GPUBenchReport.methodText, limits: try session.limits(),
+      method: GPUBenchReport.methodText, limits: limits,
       cases: found.compactMap { $0 }, skipped: failures)
     if let json { try Self.write(report, to: json) }
     if json != "-" { print(report.table) }
