@@ -62,6 +62,7 @@ public struct AttentionSchedule: Sendable, Hashable {
     _ problem: AttentionProblem, policy: TilingPolicy, operation: String
   ) throws(ArgumentError) {
     let group = problem.shape.groupSize
+    tiles.reserveCapacity(Self.mostTiles(problem, policy))
     for r in 0..<problem.batch {
       let qoLength = problem.qoLength(r)
       let kvLength = problem.kvLength(r)
@@ -93,6 +94,22 @@ public struct AttentionSchedule: Sendable, Hashable {
         }
       }
     }
+  }
+
+  /// Tiles if every row sees every key, at most the limit: growing a list of millions costs more than
+  /// filling it, and room that is not used is not touched.
+  private static func mostTiles(_ problem: AttentionProblem, _ policy: TilingPolicy) -> Int {
+    var count = 0.0
+    for r in 0..<problem.batch {
+      let rows = problem.qoLength(r).multipliedReportingOverflow(by: problem.shape.groupSize)
+      if rows.overflow { break }
+      let split = policy.splitSize(rows: rows.partialValue, options: problem.options)
+      count +=
+        (Double(rows.partialValue) / Double(policy.tileRows)).rounded(.up)
+        * Double(problem.shape.kvHeadCount)
+        * max(1, (Double(problem.kvLength(r)) / Double(split)).rounded(.up))
+    }
+    return Int(min(count, Double(tileLimit)))
   }
 
   private func requireRoom(

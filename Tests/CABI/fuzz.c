@@ -21,7 +21,7 @@ static fuzzer *fuzzers[MOST_THREADS];
 static int thread_count = 1;
 static int64_t first_case, case_count = 50000;
 static uint64_t seed = 1;
-static double call_limit = 2;
+static double call_limit = 5;
 static _Atomic int is_finished;
 static pthread_t workers[MOST_THREADS];
 /* The threads stay until nobody looks at their clocks any more. */

@@ -51,8 +51,8 @@ class AttentionPlan:
     """Attention over a batch, without its tensors: heads, types, lengths, pages, masks.
 
     A plan is made once and run for every layer of a model. On the CPU several threads may run one
-    plan at once; on a GPU its runs must follow each other. Keep a plan as long as enqueued runs are
-    unfinished and graphs that captured them are replayed.
+    plan at once; on a GPU its runs must follow each other, or have a workspace each. Keep a plan as
+    long as enqueued runs are unfinished and graphs that captured them are replayed.
 
     Integer lists are sequences, NumPy arrays or torch tensors (those of a device are copied to the
     host). Types are ``"f32"``, ``"f16"``, ``"bf16"``, ``"e4m3"``, ``"e5m2"``.

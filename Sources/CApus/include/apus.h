@@ -290,8 +290,10 @@ apus_status apus_plan_update(
  * nothing is copied, allocated or waited for, and a graph that captured the append reads at each replay
  * what they hold then. Types, shapes and devices are checked, what they hold is not: requests must be
  * −1 or rows of the page table, positions must have pages of the cache, and no slot may be written
- * twice, or memory beside the cache may be overwritten. The CPU checks all of it. They must live until
- * the append has run; those of captures, as long as the graph. */
+ * twice, or memory beside the cache may be overwritten. The CPU checks all of it. A GPU back end that is
+ * made while the environment says APUS_CHECK_INDICES=1 waits for the append and returns
+ * APUS_INVALID_ARGUMENT for a bad index: its tokens are left out, the others are written. The lists must
+ * live until the append has run; those of captures, as long as the graph. */
 typedef struct {
   size_t struct_size;
   const DLTensor *batch_indices; /* [tokens]; −1 skips a token */

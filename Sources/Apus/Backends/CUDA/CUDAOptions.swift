@@ -18,11 +18,11 @@ public struct CUDAOptions: Sendable {
   /// Contents of files that `apus kernels pack` wrote: compiled kernels, preferred to compilation where
   /// the PTX that they were made from is this version's; the first pack that has a kernel wins.
   public var packs: [[UInt8]]
-  /// Whether kernels check what lists in device memory hold before they use it as an index: a mode for
-  /// finding mistakes. A call with such lists then waits for its work and throws `ApusError.index`,
-  /// which names the first bad index; nothing beside the operands is read or written. During a capture
-  /// it cannot wait: `CUDABackend.checkIndices` tells after replays. The default is what the
-  /// environment says: true with `APUS_CHECK_INDICES=1`.
+  /// Whether appends check what `AppendLists` hold before they use it as an index: a mode for finding
+  /// mistakes. Positions of rotations are not checked. A call with such lists then waits for its work
+  /// and throws `ApusError.index`, which names the first bad index; nothing beside the operands is read
+  /// or written. During a capture it cannot wait: `CUDABackend.checkIndices` tells after replays. The
+  /// default is what the environment says: true with `APUS_CHECK_INDICES=1`.
   public var checksIndices: Bool
 
   /// Options; the defaults suit servers.
