@@ -109,18 +109,11 @@ struct CPUQuota {
 
   /// A file's first 64 KiB; nil if it cannot be read.
   private func text(_ path: String) -> String? {
-    let file = open(root + path, O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else { return nil }
-    defer { close(file) }
+    // Not open(2): its Swift overlay would bring symbols of a newer C library into ours.
+    guard let file = fopen(root + path, "re") else { return nil }
+    defer { fclose(file) }
     var bytes = [UInt8](repeating: 0, count: 1 << 16)
-    var count = 0
-    while count < bytes.count {
-      let got = bytes.withUnsafeMutableBytes { buffer in
-        read(file, buffer.baseAddress?.advanced(by: count), buffer.count - count)
-      }
-      guard got > 0 else { break }
-      count += got
-    }
+    let count = fread(&bytes, 1, bytes.count, file)
     return String(decoding: bytes.prefix(count), as: UTF8.self)
   }
 }
