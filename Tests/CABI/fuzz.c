@@ -33,7 +33,7 @@ static void usage(FILE *out) {
       "usage: fuzz [--seed S] [--count N] [--first I] [--threads T] [--limit SECONDS]\n\n"
       "Calls the functions of apus.h with N cases of random arguments, right and wrong, from case\n"
       "I on. Exits non-zero on a crash, a write outside of outputs, a valid call that is refused,\n"
-      "a call that takes more than SECONDS (2) of CPU time, or one that takes more than 1 GB.\n",
+      "a call that takes more than SECONDS (5) of CPU time, or one that takes more than 1 GB.\n",
       out);
 }
 
