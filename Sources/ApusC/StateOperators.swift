@@ -69,16 +69,12 @@ public func rotate(
   _ rope: UnsafePointer<apus_rope>?, _ cosSinCache: UnsafePointer<DLTensor>?,
   _ interleaved: Int32, _ stream: UnsafePointer<apus_stream>?
 ) -> apus_status {
-  perform { () throws(ApusError) in
-    let operation = "apus_rotate"
-    let backend = try Handles.backends.object(backend, operation)
-    let reader = TensorReader(operation: operation)
-    let source = try reader.rotarySource(rope, cosSinCache, interleaved)
-    let arguments = RotaryArguments(
+  rotate("apus_rotate", backend, rope, cosSinCache, interleaved, stream) {
+    (reader, source) throws(ApusError) in
+    RotaryArguments(
       q: try reader.view(q, "q"), k: try reader.view(k, "k"),
       qOut: try reader.view(qOut, "q_out"), kOut: try reader.view(kOut, "k_out"),
       positions: try reader.integers(positions, "positions"), source: source)
-    try Rotary.run(arguments, on: backend, stream: executionStream(stream))
   }
 }
 
@@ -91,16 +87,27 @@ public func rotateBy(
   _ cosSinCache: UnsafePointer<DLTensor>?, _ interleaved: Int32,
   _ stream: UnsafePointer<apus_stream>?
 ) -> apus_status {
-  perform { () throws(ApusError) in
-    let operation = "apus_rotate_by"
-    let backend = try Handles.backends.object(backend, operation)
-    let reader = TensorReader(operation: operation)
-    let source = try reader.rotarySource(rope, cosSinCache, interleaved)
-    let arguments = RotaryArguments(
+  rotate("apus_rotate_by", backend, rope, cosSinCache, interleaved, stream) {
+    (reader, source) throws(ApusError) in
+    RotaryArguments(
       q: try reader.view(q, "q"), k: try reader.view(k, "k"),
       qOut: try reader.view(qOut, "q_out"), kOut: try reader.view(kOut, "k_out"),
       positions: try reader.view(positions, "positions"), source: source)
-    try Rotary.run(arguments, on: backend, stream: executionStream(stream))
+  }
+}
+
+/// Rotates by the arguments that `read` makes of a reader and the angles.
+private func rotate(
+  _ operation: String, _ backend: UInt64, _ rope: UnsafePointer<apus_rope>?,
+  _ cosSinCache: UnsafePointer<DLTensor>?, _ interleaved: Int32,
+  _ stream: UnsafePointer<apus_stream>?,
+  _ read: (TensorReader, RotarySource) throws(ApusError) -> RotaryArguments
+) -> apus_status {
+  perform { () throws(ApusError) in
+    let backend = try Handles.backends.object(backend, operation)
+    let reader = TensorReader(operation: operation)
+    let source = try reader.rotarySource(rope, cosSinCache, interleaved)
+    try Rotary.run(try read(reader, source), on: backend, stream: executionStream(stream))
   }
 }
 

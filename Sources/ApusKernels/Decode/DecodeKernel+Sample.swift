@@ -71,11 +71,10 @@ private struct DecodeSample: Sendable {
     k = numbers.values(tokens * kvHeads * d)
     v = numbers.values(tokens * kvHeads * d)
     sinks = numbers.values(group * kvHeads)
-    func scales(_ count: Int) -> [Float] { (0..<count).map { _ in 1.25 + numbers.next() / 2 } }
-    qScale = scales(group * kvHeads)
-    kScale = scales(kvHeads)
-    vScale = scales(kvHeads)
-    oScale = scales(group * kvHeads)
+    qScale = numbers.scales(group * kvHeads)
+    kScale = numbers.scales(kvHeads)
+    vScale = numbers.scales(kvHeads)
+    oScale = numbers.scales(group * kvHeads)
   }
 
   // MARK: - Problem
@@ -112,10 +111,6 @@ private struct DecodeSample: Sendable {
 
   // MARK: - Memory
 
-  private static let names = [
-    "q", "k", "v", "o", "lse", "sinks", "scales", "metadata", "workspace",
-  ]
-
   var buffers: [KernelSample.Buffer] {
     let plan = plan
     let rows = 2 * queries * shape.qoHeadCount
@@ -150,11 +145,8 @@ private struct DecodeSample: Sendable {
   }
 
   func launches(_ addresses: [UInt64]) -> [KernelLaunch] {
-    func view(_ buffer: Int, _ type: ScalarType, _ shape: [Int], offset: Int = 0) -> TensorView {
-      TensorView(
-        address: UInt(addresses[buffer]) + UInt(offset),
-        byteCount: shape.reduce(type.byteCount, *), scalarType: type, shape: shape,
-        strides: TensorView.denseStrides(shape))
+    func view(_ buffer: Int, _ type: ScalarType, _ shape: [Int], skipping: Int = 0) -> TensorView {
+      .sample(addresses[buffer], type, shape, skipping: skipping)
     }
     let d = kernel.headDim
     let (qo, kv) = (shape.qoHeadCount, shape.kvHeadCount)
@@ -164,9 +156,9 @@ private struct DecodeSample: Sendable {
     var scales = AttentionScales()
     if kernel.hasHeadScales {
       scales.q = .head(view(6, .f32, [qo]))
-      scales.k = .head(view(6, .f32, [kv], offset: 4 * qo))
-      scales.v = .head(view(6, .f32, [kv], offset: 4 * (qo + kv)))
-      scales.o = .head(view(6, .f32, [qo], offset: 4 * (qo + 2 * kv)))
+      scales.k = .head(view(6, .f32, [kv], skipping: qo))
+      scales.v = .head(view(6, .f32, [kv], skipping: qo + kv))
+      scales.o = .head(view(6, .f32, [qo], skipping: qo + 2 * kv))
     }
     let type = ScalarType(kernel.cacheType)
     let arguments = AttentionArguments(
@@ -175,17 +167,8 @@ private struct DecodeSample: Sendable {
       o: view(3, ScalarType(kernel.outputType), [2 * queries, qo, d]),
       lse: view(4, .f32, [2 * queries, qo]), scales: scales,
       sinks: kernel.hasSinks ? view(5, .f32, [qo]) : nil)
-    return DecodeLaunch.launches(plan, problem, arguments).map { launch in
-      var launch = launch
-      launch.values = launch.values.map { value in
-        switch value {
-        case .metadata(let offset): .pointer(addresses[7] + UInt64(offset))
-        case .workspace(let offset): .pointer(addresses[8] + UInt64(offset))
-        default: value
-        }
-      }
-      return launch
-    }
+    return DecodeLaunch.launches(plan, problem, arguments)
+      .bound(metadata: addresses[7], workspace: addresses[8])
   }
 
   // MARK: - Definition
@@ -199,40 +182,32 @@ private struct DecodeSample: Sendable {
       kernel.arithmetic == .tensorCores ? kernel.productElement == .f16 ? 0x1p-10 : 0x1p-7 : 0
     let sum = 0x1p-16
     let output = Double(kernel.outputType.unitRoundoff)
-    var problems: [String] = []
+    var findings = SampleFindings()
     for row in 0..<2 * queries {
       for head in 0..<shape.qoHeadCount {
         let expected = definition(row, head)
         let index = row * shape.qoHeadCount + head
-        for column in 0..<d where problems.count < 8 {
-          let found = Double(o[index * d + column])
-          let bound =
-            (weight + sum) * expected.magnitude[column] + 2 * output * expected.o[column].magnitude
-          if !((found - expected.o[column]).magnitude <= bound) {
-            problems.append(
-              "o[\(row), \(head), \(column)] must be \(expected.o[column]) ± \(bound); found \(found)"
-            )
-          }
+        for column in 0..<d {
+          findings.require(
+            "o[\(row), \(head), \(column)]", o[index * d + column], is: expected.o[column],
+            within: (weight + sum) * expected.magnitude[column]
+              + 2 * output * expected.o[column].magnitude)
         }
-        if !((Double(lse[index]) - expected.lse).magnitude <= 0x1p-12), problems.count < 8 {
-          problems.append("lse[\(row), \(head)] must be \(expected.lse); found \(lse[index])")
-        }
+        findings.require("lse[\(row), \(head)]", lse[index], is: expected.lse, within: 0x1p-12)
       }
     }
-    return problems
+    return findings.lines
   }
 
   /// o, Σ p·|v| and lse of a query row and head.
-  private func definition(
-    _ row: Int, _ head: Int
-  ) -> (o: [Double], magnitude: [Double], lse: Double) {
+  private func definition(_ row: Int, _ head: Int) -> SampleSoftmax {
     let d = kernel.headDim
     let (request, query) = (row / queries, row % queries)
     let length = lengths[request]
     let group = shape.qoHeadCount / shape.kvHeadCount
     let keyHead = head / group
     let log2e = 1.442695040888963407
-    var scale = Double(problem.softmaxScale)
+    var scale = Double(ScoreModification().resolvedScale(headDimQK: d))
     var outputScale = 1.0
     if kernel.hasHeadScales {
       scale *= Double(qScale[head]) * Double(kScale[keyHead])
@@ -255,23 +230,12 @@ private struct DecodeSample: Sendable {
       if kernel.hasSlopes { score += Double(slopes[head]) * Double(key - position) }
       scores.append((key, score * log2e))
     }
-    var largest = scores.map(\.score).max() ?? 0
-    let sink = Double(sinks[head]) * log2e
-    if kernel.hasSinks { largest = max(largest, sink) }
-    let weights = scores.map { exp2($0.score - largest) }
-    let keys = weights.reduce(0, +)
-    let sum = keys + (kernel.hasSinks ? exp2(sink - largest) : 0)
-    var o = [Double](repeating: 0, count: d)
-    var magnitude = o
-    for ((key, _), weight) in zip(scores, weights) {
-      let start = ((first + key) * shape.kvHeadCount + keyHead) * d
-      for column in 0..<d {
-        let term = outputScale * weight / sum * Double(v[start + column])
-        o[column] += term
-        magnitude[column] += term.magnitude
-      }
+    return SampleSoftmax(
+      scores: scores.map(\.score), sink: kernel.hasSinks ? Double(sinks[head]) * log2e : nil,
+      width: d
+    ) { index in
+      let start = ((first + scores[index].key) * shape.kvHeadCount + keyHead) * d
+      return (0..<d).map { outputScale * Double(v[start + $0]) }
     }
-    // A sink joins the denominator of o alone.
-    return (o, magnitude, largest + log2(keys))
   }
 }
